@@ -1,0 +1,4 @@
+//! Quorlite: a replicated SQLite server that speaks rqlite's HTTP API.
+
+pub mod os;
+pub mod stats;
