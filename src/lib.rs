@@ -1,4 +1,5 @@
 //! Quorlite: a replicated SQLite server that speaks rqlite's HTTP API.
 
 pub mod os;
+pub mod raft;
 pub mod stats;
