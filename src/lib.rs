@@ -3,3 +3,4 @@
 pub mod os;
 pub mod raft;
 pub mod stats;
+pub mod storage;
