@@ -1,5 +1,6 @@
 //! Quorlite: a replicated SQLite server that speaks rqlite's HTTP API.
 
+pub mod command;
 pub mod os;
 pub mod raft;
 pub mod stats;
