@@ -1,6 +1,7 @@
 //! Quorlite: a replicated SQLite server that speaks rqlite's HTTP API.
 
 pub mod command;
+pub mod db;
 pub mod os;
 pub mod raft;
 pub mod stats;

@@ -1,0 +1,316 @@
+//! The state machine: one database, moved from entry to entry.
+//!
+//! It joins the two halves of this folder: the applier, which runs SQL, and the mark, which says
+//! what the files stand for. The writer thread owns it. It must never let an entry be applied
+//! while a mark on the disk would have it undone by a crash.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::apply::{Applied, Applier, Task};
+use super::checkpoint::{self, Checkpoint, CheckpointError, Marked};
+use super::connection::WriterSettings;
+use super::fault::{Fault, FaultKind};
+use super::mark::{Settings, Standing};
+use super::outcome::Outcome;
+use super::readers::Readers;
+use super::recovery::{self, RecoveryError};
+use super::replace::{self, ReplaceError};
+use super::snapshot::{Limits, Pins, Snapshot, Unpinned};
+use super::wal;
+use super::work::Interrupter;
+use crate::command::Stamp;
+use crate::os;
+use crate::raft::EntryId;
+use crate::storage::durable;
+
+/// How long the last checkpoint of a database that is being replaced waits for its readers:
+/// without it the undo point keeps a WAL beside it, and with more of it writes would stand still.
+const UNDO_PATIENCE: Duration = Duration::from_millis(50);
+
+/// What a state machine is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the database file and its mark are.
+    pub directory: PathBuf,
+    /// Whether to enforce foreign keys from the start.
+    pub foreign_keys: bool,
+    /// Read connections at the most; 0 means no limit.
+    pub readers_max: usize,
+    /// What ends the oldest backup.
+    pub backup_limits: Limits,
+}
+
+/// How much the WAL holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wal {
+    /// Bytes in use: it grows until it can start over.
+    pub bytes: u64,
+    /// Of these, bytes that the main file does not hold.
+    pub to_copy: u64,
+}
+
+/// One database and what it stands for.
+pub struct StateMachine {
+    applier: Applier,
+    marked: Marked,
+    standing: Standing,
+    readers: Arc<Readers>,
+    pins: Pins,
+    interrupter: Interrupter,
+    /// A finished checkpoint could not be marked: nothing may be applied before one has been.
+    owes_checkpoint: bool,
+}
+
+impl StateMachine {
+    /// Recovers the database as its mark says and opens it, or makes an empty one.
+    ///
+    /// # Errors
+    /// A sentence for the one who starts the node.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        durable::create_folder(&options.directory).map_err(RecoveryError::Files)?;
+        let marked = recovery::recover(&options.directory)?;
+        let mut standing = marked.mark().standing.clone();
+        standing.settings.foreign_keys |= options.foreign_keys;
+        let interrupter = Interrupter::default();
+        let applier = open_applier(&marked.database(), standing.settings, &interrupter)?;
+        let readers = Arc::new(Readers::new(&marked.database(), options.readers_max));
+        readers.set_foreign_keys(standing.settings.foreign_keys);
+        let pins = Pins::new(options.backup_limits);
+        let owes_checkpoint = false;
+        Ok(Self { applier, marked, standing, readers, pins, interrupter, owes_checkpoint })
+    }
+
+    /// Runs batches and commits them, as [`Applier::apply`].
+    ///
+    /// # Errors
+    /// This node's own trouble; nothing is answered.
+    pub fn apply(&mut self, tasks: &[Task<'_>]) -> Result<Vec<Applied>, Fault> {
+        self.pay_checkpoint()?;
+        let applied = self.applier.apply(tasks)?;
+        if let (Some(task), Some(last)) = (tasks.last(), applied.last()) {
+            self.standing.settings.foreign_keys = last.foreign_keys;
+            self.readers.set_foreign_keys(last.foreign_keys);
+            self.advance(task.id, Some(task.stamp), true);
+        }
+        Ok(applied)
+    }
+
+    /// Runs the SQL text in a file: all of it or nothing.
+    ///
+    /// # Errors
+    /// This node's own trouble; nothing is answered.
+    pub fn run_script(&mut self, id: EntryId, stamp: Stamp, path: &Path) -> Result<Outcome, Fault> {
+        self.pay_checkpoint()?;
+        let unreadable =
+            |error| Fault::new(FaultKind::InputOutput, durable::at(path, &error).to_string());
+        let mut file = File::open(path).map_err(unreadable)?;
+        let outcome = self.applier.apply_script(stamp, &mut file)?;
+        self.advance(id, Some(stamp), true);
+        Ok(outcome)
+    }
+
+    /// Makes the file the database. The inner error is a result: every node would find it so.
+    ///
+    /// # Errors
+    /// This node's own trouble; the old database is in place.
+    pub fn replace(
+        &mut self,
+        id: EntryId,
+        stamp: Stamp,
+        file: &Path,
+    ) -> Result<Result<(), String>, Fault> {
+        self.pay_checkpoint()?;
+        let before = self.standing.clone();
+        self.advance(id, Some(stamp), true);
+        let after = std::mem::replace(&mut self.standing, before);
+        let old = self.run_checkpoint(UNDO_PATIENCE)?;
+        let path = match replace::replace(&mut self.marked, &old, file, after.clone()) {
+            Ok(path) => path,
+            Err(ReplaceError::Unusable(error)) => {
+                self.advance(id, Some(stamp), false);
+                return Ok(Err(error.to_string()));
+            }
+            Err(error) => return Err(replace_fault(&error)),
+        };
+        self.standing = after;
+        let opened = open_applier(&path, self.standing.settings, &self.interrupter);
+        // The old database is no longer what the mark names: only a restart can go on from here.
+        self.applier = opened.map_err(|fault| Fault { needs_restart: true, ..fault })?;
+        self.readers.switch(&path);
+        Ok(Ok(()))
+    }
+
+    /// Passes over an entry that changes nothing.
+    pub fn skip(&mut self, id: EntryId, stamp: Option<Stamp>) {
+        self.advance(id, stamp, false);
+    }
+
+    /// Notes the members as of the next entry.
+    pub fn set_membership(&mut self, membership: String) {
+        self.standing.membership = membership;
+    }
+
+    /// Folds the WAL into the main file, as far as readers allow, and marks how far. With
+    /// `patience` it waits that long for readers, so that the WAL can start over.
+    ///
+    /// # Errors
+    /// This node's own trouble; the mark on the disk is a true one.
+    pub fn checkpoint(&mut self, patience: Duration) -> Result<Checkpoint, Fault> {
+        self.run_checkpoint(patience)
+    }
+
+    fn run_checkpoint(&mut self, patience: Duration) -> Result<Checkpoint, Fault> {
+        let (marked, standing) = (&mut self.marked, &self.standing);
+        let done = self.applier.unguarded(|writer| marked.checkpoint(writer, standing, patience));
+        self.owes_checkpoint = matches!(done, Err(CheckpointError::Unmarked(_)));
+        done.map_err(|error| checkpoint_fault(&error))
+    }
+
+    /// Opens the read transaction of a backup at exactly the entry applied last.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn pin(&self, connection: Unpinned) -> Result<Snapshot, Fault> {
+        connection.pin(self.standing.applied, &self.pins)
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> EntryId {
+        self.standing.applied
+    }
+
+    /// What the database stands for.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// How much the WAL holds.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn wal(&mut self) -> Result<Wal, Fault> {
+        let counted = self.applier.unguarded(|writer| -> rusqlite::Result<Wal> {
+            let (frames, copied) = checkpoint::count(writer)?;
+            let page: u32 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let frame = u64::from(page) + wal::FRAME_HEADER_BYTES as u64;
+            let bytes = |frames: u32| u64::from(frames) * frame;
+            Ok(Wal { bytes: bytes(frames), to_copy: bytes(frames - copied.min(frames)) })
+        });
+        counted.map_err(|error| Fault::of(&error))
+    }
+
+    /// The pool of read connections.
+    pub fn readers(&self) -> Arc<Readers> {
+        Arc::clone(&self.readers)
+    }
+
+    /// The registry of backups.
+    pub fn pins(&self) -> Pins {
+        self.pins.clone()
+    }
+
+    /// Ends the oldest backup if what it pins costs too much.
+    pub fn end_costly_backups(&self, wal_bytes: u64) {
+        if self.pins.status().pinned == 0 {
+            return;
+        }
+        // What cannot be asked is no reason to end anything.
+        let free_bytes = os::free_bytes(self.marked.folder()).unwrap_or(u64::MAX);
+        if let Some(breach) = self.pins.enforce(wal_bytes, free_bytes) {
+            log::warn!("the oldest backup was ended: {breach}");
+        }
+    }
+
+    /// Ends what the write connection is doing, for good.
+    pub fn interrupter(&self) -> Interrupter {
+        self.interrupter.clone()
+    }
+
+    fn pay_checkpoint(&mut self) -> Result<(), Fault> {
+        if self.owes_checkpoint { self.run_checkpoint(Duration::ZERO).map(drop) } else { Ok(()) }
+    }
+
+    fn advance(&mut self, id: EntryId, stamp: Option<Stamp>, changes: bool) {
+        self.standing.applied = id;
+        if changes {
+            self.standing.changed = id;
+        }
+        if let Some(stamp) = stamp {
+            self.standing.clock = self.standing.clock.max(stamp.unix_milliseconds);
+        }
+    }
+}
+
+/// Why the database cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// What the files are is not what they should be.
+    Recovery(RecoveryError),
+    /// SQLite cannot open them.
+    Fault(Fault),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Recovery(error) => error.fmt(formatter),
+            Self::Fault(fault) => fault.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<RecoveryError> for OpenError {
+    fn from(error: RecoveryError) -> Self {
+        Self::Recovery(error)
+    }
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+fn open_applier(
+    path: &Path,
+    settings: Settings,
+    interrupter: &Interrupter,
+) -> Result<Applier, Fault> {
+    let settings = WriterSettings { foreign_keys: settings.foreign_keys };
+    Applier::open(path, settings, interrupter.clone())
+}
+
+fn checkpoint_fault(error: &CheckpointError) -> Fault {
+    match error {
+        CheckpointError::Sync(_) => restart(error.to_string()),
+        CheckpointError::Database(cause) => Fault::of(cause),
+        CheckpointError::Unmarked(cause) | CheckpointError::Files(cause) => {
+            file_fault(cause, error.to_string())
+        }
+    }
+}
+
+fn replace_fault(error: &ReplaceError) -> Fault {
+    match error {
+        ReplaceError::Mark(_) => restart(error.to_string()),
+        ReplaceError::Files(cause) => file_fault(cause, error.to_string()),
+        ReplaceError::Unusable(cause) => Fault::new(FaultKind::Damaged, cause.to_string()),
+    }
+}
+
+fn file_fault(error: &std::io::Error, text: String) -> Fault {
+    let kind = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => FaultKind::DiskFull,
+        _ => FaultKind::InputOutput,
+    };
+    Fault::new(kind, text)
+}
+
+fn restart(text: String) -> Fault {
+    Fault { needs_restart: true, ..Fault::new(FaultKind::InputOutput, text) }
+}
