@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod db;
+pub mod http;
 pub mod os;
 pub mod raft;
 pub mod stats;
