@@ -3,6 +3,7 @@
 pub mod command;
 pub mod db;
 pub mod http;
+pub mod node;
 pub mod os;
 pub mod raft;
 pub mod stats;

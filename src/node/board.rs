@@ -1,0 +1,168 @@
+//! What the two threads that own the node's state let others see of it.
+//!
+//! Each number has one writer: the consensus thread posts its role and its log's end, the writer
+//! thread posts what is applied and what is on the disk. Everybody else only reads, and may wait
+//! until an index is applied. Nothing is decided here.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::membership::Membership;
+use crate::raft::{EntryId, Index, NodeId, Term};
+
+/// Longest sleep between two looks at whether the node is stopping.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The consensus thread's part.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RaftView {
+    pub(super) role: &'static str,
+    pub(super) term: Term,
+    pub(super) leader: Option<NodeId>,
+    pub(super) commit: Index,
+    pub(super) last: EntryId,
+    pub(super) membership: Membership,
+    pub(super) membership_index: Index,
+}
+
+/// The writer thread's part, as of its last batch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DiskView {
+    pub(super) applied: EntryId,
+    pub(super) applied_unix_milliseconds: i64,
+    /// The last entry that may have changed the database.
+    pub(super) changed: EntryId,
+    pub(super) checkpoint: EntryId,
+    pub(super) log_start: EntryId,
+    pub(super) log_bytes: u64,
+    pub(super) foreign_keys: bool,
+}
+
+/// The shared picture.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    raft: Mutex<RaftView>,
+    disk: Mutex<DiskView>,
+    /// Signalled when `disk.applied` moves and somebody waits.
+    moved: Condvar,
+    /// Waiters on `moved`, so that the writer need not signal when there are none.
+    waiting: AtomicU64,
+    /// Leads, and has committed an entry of its own term.
+    is_leading: AtomicBool,
+    /// Everything that was in the log at start has been applied.
+    is_caught_up: AtomicBool,
+    is_stopping: AtomicBool,
+    /// Term and last entry on the writer's disk. Behind a lock rather than in a message, because a
+    /// message would wake the consensus thread for what it mostly need not know at once.
+    saved: Mutex<(Term, EntryId)>,
+    /// Bytes of entries that are proposed and not yet applied or refused.
+    bytes_in_flight: AtomicU64,
+    /// Why the writer cannot go on for now.
+    fault: Mutex<Option<String>>,
+}
+
+/// Why an index was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotApplied {
+    TimedOut,
+    Stopping,
+}
+
+impl Board {
+    pub(super) fn post_raft(&self, is_leading: bool, change: impl FnOnce(&mut RaftView)) {
+        change(&mut lock(&self.raft));
+        self.is_leading.store(is_leading, Ordering::Release);
+    }
+
+    pub(super) fn post_disk(&self, change: impl FnOnce(&mut DiskView)) {
+        change(&mut lock(&self.disk));
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.moved.notify_all();
+        }
+    }
+
+    pub(super) fn post_saved(&self, term: Term, last: EntryId) {
+        *lock(&self.saved) = (term, last);
+    }
+
+    pub(super) fn saved(&self) -> (Term, EntryId) {
+        *lock(&self.saved)
+    }
+
+    pub(super) fn bytes_in_flight(&self) -> u64 {
+        self.bytes_in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_in_flight(&self, bytes: u64) {
+        self.bytes_in_flight.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn settle(&self, bytes: u64) {
+        self.bytes_in_flight.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn post_fault(&self, fault: Option<String>) {
+        *lock(&self.fault) = fault;
+    }
+
+    pub(super) fn post_caught_up(&self) {
+        self.is_caught_up.store(true, Ordering::Release);
+    }
+
+    pub(super) fn post_stopping(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.moved.notify_all();
+    }
+
+    pub(super) fn raft(&self) -> RaftView {
+        lock(&self.raft).clone()
+    }
+
+    pub(super) fn disk(&self) -> DiskView {
+        lock(&self.disk).clone()
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        lock(&self.fault).clone()
+    }
+
+    pub(super) fn is_leading(&self) -> bool {
+        self.is_leading.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.is_caught_up.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits until `index` is applied.
+    pub(super) fn wait_applied(&self, index: Index, wait_max: Duration) -> Result<(), NotApplied> {
+        let deadline = Instant::now() + wait_max;
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut disk = lock(&self.disk);
+        let result = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match disk.applied.index {
+                applied if applied >= index => break Ok(()),
+                _ if self.is_stopping() => break Err(NotApplied::Stopping),
+                _ if left.is_zero() => break Err(NotApplied::TimedOut),
+                _ => {
+                    let waited = self.moved.wait_timeout(disk, left.min(PATIENCE));
+                    disk = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        };
+        drop(disk);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+/// Nobody panics while holding one of these locks; if somebody did, the value is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,289 @@
+//! The consensus thread: it alone owns the raft core, and does what the core decides.
+//!
+//! It must never touch a disk or run SQL, so that votes and heartbeats flow while the writer
+//! spends ten minutes on one statement. It stamps what it proposes: the clock and the seed in an
+//! entry are the leader's, whoever applies it and whenever.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::answers::{Answer, ProposeError};
+use super::board::Board;
+use super::membership::Membership;
+use super::writer;
+use crate::command::{Command, Stamp, restamp};
+use crate::os;
+use crate::raft::{Core, EntryId, EntryKind, Index, NodeId, NotLeader, Ready, Role, Term};
+use crate::stats::{self, Stat};
+use crate::storage::Entry;
+
+/// Events taken at one go. More would make one write and one sync larger than it pays.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// Bytes of entries proposed but not yet applied, above which proposals are refused: a disk that
+/// stalls must not fill the memory with what waits for it.
+pub(super) const BYTES_IN_FLIGHT_MAX: u64 = 512 << 20;
+
+/// Distance between the seeds of two entries: odd, so that none comes twice, and without a pattern
+/// that a generator started from it would keep (the golden ratio of 2^64).
+const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What the consensus thread is told.
+pub(super) enum Event {
+    /// Put this into the log.
+    Propose(Proposal),
+    /// Put new members in force.
+    ProposeMembership(Membership),
+    /// Give a read index to `reply`, or nothing when this node does not lead.
+    Read { reply: Sender<Index> },
+    /// The writer's disk holds more than it did, as the board says, and it matters now.
+    Saved,
+    /// The writer could not write anything behind `last`.
+    AppendFailed { last: EntryId },
+    /// Entries up to `start` have left the log.
+    Compacted { start: EntryId },
+    /// Say goodbye to the writer and end.
+    Stop,
+}
+
+/// A command on its way into the log, with whoever waits for it.
+pub(super) struct Proposal {
+    /// What to do; its stamp is filled in here.
+    pub(super) command: Command,
+    /// The entry's body, with room for the stamp.
+    pub(super) body: Vec<u8>,
+    /// Gets the outcome, or why there is none.
+    pub(super) reply: Sender<Result<Answer, ProposeError>>,
+}
+
+/// The thread's state.
+pub(super) struct Consensus {
+    pub(super) id: NodeId,
+    pub(super) core: Core,
+    pub(super) events: Receiver<Event>,
+    pub(super) writer: Sender<writer::Order>,
+    pub(super) board: std::sync::Arc<Board>,
+    pub(super) membership: Membership,
+    pub(super) membership_index: Index,
+    /// The stamp of the last entry; time never goes back behind it.
+    pub(super) clock: i64,
+    /// Drawn at random at start; each entry takes the next one.
+    pub(super) seed: u64,
+    /// The length of a tick.
+    pub(super) tick: Duration,
+    pub(super) state: State,
+}
+
+/// What the thread keeps between turns.
+#[derive(Default)]
+pub(super) struct State {
+    reads: BTreeMap<u64, Sender<Index>>,
+    next_read: u64,
+    /// Bodies of entries that the core has placed and the next ready will name.
+    placed: Vec<Placed>,
+    posted: Option<(Term, Index, Index, bool)>,
+}
+
+struct Placed {
+    id: EntryId,
+    body: Vec<u8>,
+    waiting: Option<writer::Waiting>,
+}
+
+impl Consensus {
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        let mut next_tick = Instant::now();
+        loop {
+            if Instant::now() >= next_tick {
+                let (term, last) = self.board.saved();
+                self.core.saved(term, last);
+                self.core.tick();
+                next_tick = Instant::now() + self.tick;
+            }
+            self.settle();
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(wait) {
+                Ok(event) => {
+                    if !self.take(event) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.settle();
+        self.order(writer::Order::Stop);
+    }
+
+    /// Takes one event and those that have queued up behind it; false: stop.
+    fn take(&mut self, event: Event) -> bool {
+        let mut next = Some(event);
+        for _ in 0..EVENTS_PER_TURN {
+            match next {
+                None => break,
+                Some(Event::Stop) => return false,
+                Some(event) => self.step(event),
+            }
+            next = self.events.try_recv().ok();
+        }
+        match next {
+            None => true,
+            Some(Event::Stop) => false,
+            Some(event) => {
+                self.step(event);
+                true
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let (term, last) = self.board.saved();
+        self.core.saved(term, last);
+        match event {
+            Event::Propose(proposal) => self.propose(proposal),
+            Event::ProposeMembership(membership) => self.propose_membership(membership),
+            Event::Read { reply } => {
+                self.state.next_read += 1;
+                self.state.reads.insert(self.state.next_read, reply);
+                self.core.read(self.state.next_read);
+            }
+            Event::AppendFailed { last } => {
+                self.core.append_failed(last);
+                self.state.placed.retain(|placed| placed.id.index <= last.index);
+            }
+            Event::Compacted { start } => self.core.compacted_to(start),
+            // Seen before every event.
+            Event::Saved | Event::Stop => {}
+        }
+    }
+
+    fn propose(&mut self, mut proposal: Proposal) {
+        let bytes = proposal.body.len() as u64;
+        if self.board.bytes_in_flight() + bytes > BYTES_IN_FLIGHT_MAX {
+            let text = format!(
+                "more than {BYTES_IN_FLIGHT_MAX} bytes of writes wait for the disk; try again later"
+            );
+            refuse(&proposal.reply, ProposeError::Refused(text));
+            return;
+        }
+        match self.core.propose(EntryKind::Command) {
+            Err(NotLeader) => refuse(&proposal.reply, ProposeError::NotLeader),
+            Ok(id) => {
+                self.board.add_in_flight(bytes);
+                let stamp = self.stamp();
+                proposal.command.stamp = stamp;
+                restamp(&mut proposal.body, stamp);
+                let waiting = writer::Waiting { command: proposal.command, reply: proposal.reply };
+                let body = proposal.body;
+                self.state.placed.push(Placed { id, body, waiting: Some(waiting) });
+            }
+        }
+    }
+
+    fn propose_membership(&mut self, membership: Membership) {
+        if let Ok(id) = self.core.propose(EntryKind::Membership) {
+            self.core.set_voters(membership.voters());
+            let body = membership.encode().into_bytes();
+            self.board.add_in_flight(body.len() as u64);
+            self.state.placed.push(Placed { id, body, waiting: None });
+            self.membership = membership;
+            self.membership_index = id.index;
+        }
+    }
+
+    /// Carries out what the core asks for.
+    fn settle(&mut self) {
+        while let Some(ready) = self.core.take_ready() {
+            self.carry_out(ready);
+        }
+        let is_leading = self.core.is_established();
+        let seen = (self.core.term(), self.core.last().index, self.core.commit(), is_leading);
+        if self.state.posted != Some(seen) {
+            let was_leading = self.state.posted.is_some_and(|(.., was_leading)| was_leading);
+            if is_leading != was_leading {
+                self.announce(is_leading);
+            }
+            self.state.posted = Some(seen);
+            self.post(is_leading);
+        }
+    }
+
+    fn carry_out(&mut self, ready: Ready) {
+        for (name, index) in ready.reads {
+            if let Some(reply) = self.state.reads.remove(&name) {
+                // Whoever asked may have given up.
+                reply.try_send(index).ok();
+            }
+        }
+        for name in ready.reads_refused {
+            // The asker sees its channel close.
+            self.state.reads.remove(&name);
+        }
+        let mut placed = std::mem::take(&mut self.state.placed).into_iter().peekable();
+        let entries = ready
+            .entries
+            .into_iter()
+            .map(|(id, kind)| {
+                let body = placed.next_if(|placed| placed.id == id);
+                let (body, waiting) =
+                    body.map_or((Vec::new(), None), |placed| (placed.body, placed.waiting));
+                writer::NewEntry { entry: Entry { id, kind, body: body.into() }, waiting }
+            })
+            .collect();
+        self.order(writer::Order::Append(writer::Append {
+            hard_state: ready.hard_state,
+            entries,
+            commit: ready.commit,
+            commit_once_durable: ready.commit_once_durable,
+        }));
+    }
+
+    /// The writer outlives this thread, unless it has ended the process.
+    fn order(&self, order: writer::Order) {
+        drop(self.writer.send(order));
+    }
+
+    /// The time and the seed for the next entry.
+    fn stamp(&mut self) -> Stamp {
+        let now = i64::try_from(os::wall_clock().as_millis()).unwrap_or(i64::MAX);
+        self.clock = self.clock.max(now);
+        self.seed = self.seed.wrapping_add(SEED_STEP);
+        Stamp { unix_milliseconds: self.clock, seed: self.seed }
+    }
+
+    fn announce(&self, is_leading: bool) {
+        stats::add(Stat::LeaderChanges, 1);
+        let address = self.membership.members.get(&self.id).map(|member| &member.raft_address);
+        let (id, address) = (&self.id, address.map_or("", String::as_str));
+        let role = if is_leading { "now" } else { "no longer" };
+        log::info!("this node (ID={id}, addr={address}) is {role} Leader");
+    }
+
+    fn post(&self, is_leading: bool) {
+        let role = match self.core.role() {
+            Role::Follower { .. } => "Follower",
+            Role::Candidate { .. } => "Candidate",
+            Role::Leader { .. } => "Leader",
+        };
+        self.board.post_raft(is_leading, |view| {
+            view.role = role;
+            view.term = self.core.term();
+            view.leader = self.core.leader().filter(|_| is_leading).cloned();
+            view.commit = self.core.commit();
+            view.last = self.core.last();
+            if view.membership_index != self.membership_index {
+                view.membership = self.membership.clone();
+                view.membership_index = self.membership_index;
+            }
+        });
+    }
+}
+
+/// Whoever proposed may have given up.
+fn refuse(reply: &Sender<Result<Answer, ProposeError>>, error: ProposeError) {
+    drop(reply.try_send(Err(error)));
+}

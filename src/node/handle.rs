@@ -1,0 +1,335 @@
+//! The door to the running node: what the HTTP API may ask of it.
+//!
+//! A handle owns nothing: it sends a message to the thread that does and waits for the answer,
+//! or reads on the caller's own thread. It never waits for the writer to read.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::answers::{
+    Accept, Answer, Backup, BackupError, BackupHead, Format, Level, LoadError, MemberError,
+    ProposeError, Query, ReadError,
+};
+use super::backups::Backups;
+use super::board::{Board, NotApplied};
+use super::consensus::{Event, Proposal};
+use super::loads::Loads;
+use super::status::Status;
+use super::writer::Order;
+use crate::command::{Batch, Command, Parameters, Stamp, Statement, Work};
+use crate::db::outcome::StatementResult;
+use crate::db::readers::{Gone, QueryOptions, ReadError as QueryError, Readers};
+use crate::raft::Index;
+
+/// Time between two looks at whether a proposal that takes long still has a prospect.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A cloneable door to the running node.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) events: Sender<Event>,
+    pub(super) orders: Sender<Order>,
+    pub(super) board: Arc<Board>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) backups: Backups,
+    pub(super) loads: Loads,
+    pub(super) identity: super::status::Identity,
+}
+
+impl Handle {
+    /// Replicates and applies `batch`; `payload` is the request as JSON (an array of statements),
+    /// kept in the log for people. Long statements are waited for; when the node cannot apply
+    /// for longer than `wait_max`, the answer is `OutcomeUnknown`.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub fn execute(
+        &self,
+        batch: Batch,
+        payload: &[u8],
+        wait_max: Duration,
+    ) -> Result<Answer, ProposeError> {
+        self.propose(Work::Batch(batch), payload, wait_max)
+    }
+
+    /// Puts `work` into the log and waits for what comes of it.
+    pub(super) fn propose(
+        &self,
+        work: Work,
+        payload: &[u8],
+        wait_max: Duration,
+    ) -> Result<Answer, ProposeError> {
+        if let Some(fault) = self.inner.board.fault() {
+            let text = format!("this node cannot write now: {fault}");
+            return Err(ProposeError::Refused(text));
+        }
+        let command = Command { stamp: Stamp::default(), work };
+        let body = command.encode(payload);
+        let (reply, answer) = bounded(1);
+        let event = Event::Propose(Proposal { command, body, reply });
+        self.inner.events.send(event).map_err(|_| ProposeError::Stopped)?;
+        self.wait(&answer, wait_max)
+    }
+
+    fn wait(
+        &self,
+        answer: &Receiver<Result<Answer, ProposeError>>,
+        wait_max: Duration,
+    ) -> Result<Answer, ProposeError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match answer.recv_timeout(PATIENCE) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped_meanwhile()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            match self.inner.board.fault() {
+                None => waited = Duration::ZERO,
+                Some(fault) => {
+                    waited += PATIENCE;
+                    if waited >= wait_max {
+                        let text = format!(
+                            "it is in the log, but this node cannot apply it now and will try again: {fault}"
+                        );
+                        return Err(ProposeError::OutcomeUnknown(text));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs statements that change nothing. `is_gone` is asked now and then whether the client
+    /// has left.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn query(&self, query: &Query<'_>, is_gone: &Gone) -> Result<Answer, ReadError> {
+        let index = self.await_level(query)?;
+        let options = QueryOptions {
+            transaction: query.transaction,
+            qualify_columns: query.qualify_columns,
+            timeout: query.statement_time_max,
+        };
+        let outcomes = self.inner.readers.query(query.statements, &options, is_gone);
+        Ok(Answer { index, outcomes: outcomes.map_err(read_error)? })
+    }
+
+    /// Waits until a read at this level may be served; gives the index of the entry it made.
+    fn await_level(&self, query: &Query<'_>) -> Result<Index, ReadError> {
+        let board = &self.inner.board;
+        match query.level {
+            Level::None if query.freshness.is_some() && !board.is_leading() => {
+                Err(ReadError::Stale)
+            }
+            Level::None => Ok(0),
+            Level::Weak if board.is_leading() && board.is_caught_up() => Ok(0),
+            Level::Weak => Err(ReadError::NotLeader),
+            Level::Linearizable => {
+                let (reply, index) = bounded(1);
+                self.send(Event::Read { reply })?;
+                let index = index.recv_timeout(query.wait_max).map_err(|error| match error {
+                    RecvTimeoutError::Timeout => ReadError::TimedOut,
+                    RecvTimeoutError::Disconnected => ReadError::NotLeader,
+                })?;
+                board.wait_applied(index, query.wait_max).map_err(not_applied)?;
+                Ok(0)
+            }
+            Level::Strong => {
+                let payload = describe(query.statements);
+                let answer = self.propose(Work::Read, payload.as_bytes(), query.wait_max);
+                answer.map(|answer| answer.index).map_err(|error| match error {
+                    ProposeError::NotLeader => ReadError::NotLeader,
+                    ProposeError::OutcomeUnknown(_) => ReadError::TimedOut,
+                    ProposeError::Refused(text) => ReadError::Unavailable(text),
+                    ProposeError::Stopped => ReadError::Stopped,
+                })
+            }
+        }
+    }
+
+    fn send(&self, event: Event) -> Result<(), ReadError> {
+        self.inner.events.send(event).map_err(|_| ReadError::Stopped)
+    }
+
+    /// Whether every statement's first SQL statement is read-only, by SQLite's own judgement; one
+    /// that does not compile counts as read-only (running it will say why).
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn is_read_only(&self, statements: &[Statement]) -> Result<bool, ReadError> {
+        for statement in statements {
+            if !self.inner.readers.is_read_only(statement).map_err(read_error)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Why SQLite would not compile this text; `None` when it does.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn syntax_error(&self, sql: &str) -> Result<Option<String>, ReadError> {
+        self.inner.readers.syntax_error(sql).map_err(read_error)
+    }
+
+    /// Pins a snapshot and starts to make a backup of it.
+    ///
+    /// # Errors
+    /// See [`BackupError`].
+    pub fn backup(&self, format: &Format, compress: bool) -> Result<Backup, BackupError> {
+        self.inner.backups.start(&self.inner.orders, format, compress)
+    }
+
+    /// What a backup would be, without making it.
+    ///
+    /// # Errors
+    /// See [`BackupError`].
+    pub fn backup_head(&self, format: &Format, compress: bool) -> Result<BackupHead, BackupError> {
+        self.inner.backups.head(&self.inner.orders, format, compress)
+    }
+
+    /// Takes an upload, checks it and loads it. Answers with the last outcome of SQL text, with
+    /// none for a file.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load(
+        &self,
+        upload: &mut dyn Read,
+        accept: Accept,
+        wait_max: Duration,
+    ) -> Result<Answer, LoadError> {
+        if !self.inner.board.is_leading() {
+            return Err(LoadError::Propose(ProposeError::NotLeader));
+        }
+        let Some(staged) = self.inner.loads.stage(upload, accept)? else {
+            return Ok(Answer { index: 0, outcomes: Vec::new() });
+        };
+        let payload = staged.payload();
+        let answer = self.propose(staged.work(), payload.as_bytes(), wait_max);
+        if matches!(answer, Err(ProposeError::OutcomeUnknown(_))) {
+            // Its entry may yet be applied; if not, the next start removes the body.
+            std::mem::forget(staged);
+        }
+        answer.map_err(LoadError::Propose)
+    }
+
+    /// Makes a checkpoint and drops the log behind it but for `trailing` entries. False: there
+    /// was nothing new.
+    ///
+    /// # Errors
+    /// A sentence that says what failed.
+    pub fn checkpoint(&self, trailing: u64) -> Result<bool, String> {
+        let (reply, result) = bounded(1);
+        let stopping = "the node is stopping";
+        self.inner.orders.send(Order::Checkpoint { trailing, reply }).map_err(|_| stopping)?;
+        result.recv().map_err(|_| stopping)?
+    }
+
+    /// A picture of the node.
+    pub fn status(&self) -> Status {
+        Status::of(&self.inner)
+    }
+
+    /// Waits until all that is committed now is applied.
+    ///
+    /// # Errors
+    /// A sentence when it took longer.
+    pub fn wait_applied(&self, wait_max: Duration) -> Result<(), String> {
+        let commit = self.inner.board.raft().commit;
+        self.inner.board.wait_applied(commit, wait_max).map_err(|error| match error {
+            NotApplied::TimedOut => format!("timeout waiting for entry {commit} to be applied"),
+            NotApplied::Stopping => "the node is stopping".to_owned(),
+        })
+    }
+
+    /// One trivial read, to see that SQLite answers.
+    ///
+    /// # Errors
+    /// SQLite's words.
+    pub fn probe_database(&self) -> Result<(), String> {
+        let one = Statement {
+            sql: "SELECT 1".to_owned(),
+            parameters: Parameters::Positional(Vec::new()),
+        };
+        let nobody: Gone = Arc::new(|| false);
+        let answer = self.inner.readers.query(&[one], &QueryOptions::default(), &nobody);
+        match answer.map_err(|error| error.to_string())?.pop().map(|outcome| outcome.result) {
+            Some(StatementResult::Rows(_)) => Ok(()),
+            Some(StatementResult::Failed(text)) => Err(text),
+            Some(StatementResult::Written { .. }) | None => Err("no rows".to_owned()),
+        }
+    }
+
+    /// Whether this node leads and may serve reads and writes as the leader. Costs nothing.
+    pub fn is_leader(&self) -> bool {
+        self.inner.board.is_leading()
+    }
+
+    /// Removes a member; an unknown id is a success.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub fn remove(&self, id: &str) -> Result<(), MemberError> {
+        let view = self.inner.board.raft();
+        if !self.inner.board.is_leading() {
+            return Err(MemberError::NotLeader);
+        }
+        if view.membership.members.contains_key(id) {
+            let text = "need at least one voter in configuration: {[]}";
+            return Err(MemberError::Refused(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Hands leadership to `target`, or to any voter. A cluster of one has nobody to hand it to.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub fn step_down(&self, target: Option<&str>) -> Result<(), MemberError> {
+        let view = self.inner.board.raft();
+        if !self.inner.board.is_leading() {
+            return Err(MemberError::NotLeader);
+        }
+        let text = match target {
+            Some(id) if !view.membership.members.contains_key(id) => "node not found in cluster",
+            Some(_) | None => "cannot find peer",
+        };
+        Err(MemberError::Refused(text.to_owned()))
+    }
+}
+
+/// A strong read as the log shows it: its statements, without what is bound to them.
+fn describe(statements: &[Statement]) -> String {
+    let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+    serde_json::json!(texts).to_string()
+}
+
+fn stopped_meanwhile() -> ProposeError {
+    let text = "the node stopped before this was answered; it may have been done, or be done later";
+    ProposeError::OutcomeUnknown(text.to_owned())
+}
+
+fn not_applied(error: NotApplied) -> ReadError {
+    match error {
+        NotApplied::TimedOut => ReadError::TimedOut,
+        NotApplied::Stopping => ReadError::Stopped,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn read_error(error: QueryError) -> ReadError {
+    match error {
+        QueryError::Gone => ReadError::ClientGone,
+        QueryError::Stopped => ReadError::Stopped,
+        QueryError::Expelled | QueryError::Fault(_) => ReadError::Unavailable(error.to_string()),
+    }
+}

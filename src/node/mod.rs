@@ -1,0 +1,51 @@
+//! The running node: the threads that join protocol, log, SQLite and the HTTP API.
+//!
+//! # Threads
+//!
+//! | thread | owns | is told | tells |
+//! |---|---|---|---|
+//! | `consensus` | the raft core, proposals not yet saved | proposals, reads, "saved up to", ticks | the writer what to save and what is committed; readers their index |
+//! | `writer` | the log's end, SQLite's write connection, the mark | append and apply, pin, checkpoint | "saved up to"; outcomes to whoever waits |
+//! | `upkeep` | its timetable | the time | proposals of VACUUM and PRAGMA optimize |
+//! | callers (`api-N`) | a borrowed read connection | | events, and each waits for its own reply |
+//! | `backup-N` | a pinned read connection | | pages |
+//!
+//! # The life of a write
+//!
+//! A caller's [`Handle::execute`] sends the parsed request and its bytes to the consensus thread.
+//! That stamps it with the time and a seed, lets the core place it, and hands it to the writer
+//! with the word how far the log is committed once this is on the disk. The writer appends
+//! everything that has queued up, syncs once, runs it in one SQLite transaction, and answers each
+//! caller directly. Two hand-overs, one sync.
+//!
+//! # Invariants
+//!
+//! * Nothing is answered before it is synced on a majority and applied here.
+//! * The consensus thread touches no disk and runs no SQL.
+//! * Only the writer thread writes, to the log or to SQLite.
+//! * A panic in `consensus` or `writer` ends the process: what they own cannot be trusted, and
+//!   the next start recovers as after a power cut.
+//! * Entries of this node that cannot be applied for its own reasons are never answered for.
+
+pub mod answers;
+mod applying;
+mod backups;
+mod board;
+mod claims;
+mod consensus;
+mod handle;
+mod loads;
+mod maintenance;
+mod membership;
+mod start;
+pub mod status;
+mod upkeep;
+mod writer;
+
+pub use answers::{
+    Accept, Answer, Backup, BackupError, BackupHead, Format, Freshness, Level, LoadError,
+    MemberError, ProposeError, Query, ReadError,
+};
+pub use handle::Handle;
+pub use start::{Node, Settings, StartError};
+pub use status::{BackupsStatus, DatabaseStatus, Member, Status};
