@@ -1,5 +1,6 @@
 //! Quorlite: a replicated SQLite server that speaks rqlite's HTTP API.
 
+pub mod api;
 pub mod command;
 pub mod db;
 pub mod http;

@@ -1,0 +1,101 @@
+//! `/db/load` and `/boot`: a database, or SQL text, from outside.
+//!
+//! The body is never held: its first bytes are looked at, for answers that are known at once, and
+//! put back in front of the rest, which the node takes as a stream, checks and only then loads. A
+//! file that is no good is answered with what is wrong with it, and nothing has changed.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use super::errors::Failure;
+use super::params::Params;
+use super::results::{self, Endpoint, Envelope};
+use super::sql::form;
+use super::{Api, reply};
+use crate::db::scan::disallowed_pragma;
+use crate::http::{Reply, Request};
+use crate::node::{Accept, Answer, LoadError, ProposeError};
+use crate::stats::{self, Stat};
+
+/// First bytes that are looked at: enough for the pragmas that a script begins with.
+const PEEK_BYTES: u64 = 512;
+/// How a SQLite file begins (SQLite: fileformat2.html).
+const SQLITE_MAGIC: &[u8] = b"SQLite format";
+/// How a gzip stream begins (RFC 1952, section 2.3.1).
+const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
+/// A body shorter than this cannot be booted from.
+const BOOT_BYTES_MIN: usize = 32;
+
+/// Replaces the database by a file, or runs SQL text.
+pub(super) fn load(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
+    let started = Instant::now();
+    let form = form(Endpoint::Execute, params);
+    let start = match peek(request) {
+        Ok(start) => start,
+        Err(error) => return cut_short(&error),
+    };
+    let is_file = is_file(&start);
+    if !is_file && disallowed_pragma(&String::from_utf8_lossy(&start)) {
+        return api.disallowed(form);
+    }
+    let answer = if start.is_empty() {
+        Ok(Answer { index: 0, outcomes: Vec::new() })
+    } else {
+        let mut upload = start.as_slice().chain(&mut request.body);
+        api.node.load(&mut upload, Accept::FileOrText, api.settings.apply_timeout)
+    };
+    match answer {
+        Ok(answer) => {
+            stats::add(Stat::NumLoads, 1);
+            let seconds = started.elapsed().as_secs_f64();
+            let envelope = Envelope { seconds, ..Envelope::default() };
+            api.served(reply::bytes(results::encode(&answer.outcomes, envelope, form)))
+        }
+        Err(error) => api.fail(error.into(), request, params),
+    }
+}
+
+/// Replaces the database of a node that is alone.
+pub(super) fn boot(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
+    let status = api.node.status();
+    if status.role != "Leader" {
+        return reply::text(503, "not leader");
+    }
+    if status.members.len() > 1 {
+        return reply::text(503, "not single-node");
+    }
+    let start = match peek(request) {
+        Ok(start) => start,
+        Err(error) => return cut_short(&error),
+    };
+    if start.len() < BOOT_BYTES_MIN {
+        return reply::text(503, "EOF");
+    }
+    if !is_file(&start) {
+        return reply::text(400, "invalid SQLite data");
+    }
+    let mut upload = start.as_slice().chain(&mut request.body);
+    match api.node.load(&mut upload, Accept::File, api.settings.apply_timeout) {
+        Ok(_) => {
+            stats::add(Stat::NumBoots, 1);
+            reply::empty(200)
+        }
+        Err(LoadError::Propose(ProposeError::NotLeader)) => reply::text(503, "not leader"),
+        Err(error) => api.fail(Failure::from(error), request, params),
+    }
+}
+
+fn peek(request: &mut Request<'_>) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    (&mut request.body).take(PEEK_BYTES).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+fn cut_short(error: &io::Error) -> Reply {
+    reply::text(400, &format!("cannot read the request body: {error}"))
+}
+
+/// Whether the bytes may be a SQLite file, plain or packed, rather than SQL text.
+fn is_file(start: &[u8]) -> bool {
+    start.starts_with(SQLITE_MAGIC) || start.starts_with(GZIP_MAGIC)
+}
