@@ -8,5 +8,6 @@ pub mod http;
 pub mod node;
 pub mod os;
 pub mod raft;
+pub mod shell;
 pub mod stats;
 pub mod storage;
