@@ -1,13 +1,70 @@
 //! Quorlite: a replicated SQLite server that speaks rqlite's HTTP API.
+//!
+//! This page is the map. Each folder's own page is a chapter.
+//!
+//! # Bird's eye
+//!
+//! ```text
+//! clients --HTTP--> api workers --proposals--> consensus thread --orders--> writer thread
+//!                     |   ^                                        owns the Raft log on disk
+//!                     |   +------------------ outcomes ----------- owns SQLite's write connection
+//!                     v
+//!                 reader pool (read-only connections, on the worker's own thread)
+//!                 backup threads (read-only connections pinned to one raft index)
+//! ```
+//!
+//! **One write.** `http` parses the head and frames the body; `api` parses the statements and
+//! hands them to `node`, whose consensus thread stamps them with the time and a seed and lets the
+//! `raft` core place them. The writer thread appends everything that has queued up to the log in
+//! `storage`, syncs once, runs it in one SQLite transaction in `db`, and answers each worker.
+//!
+//! **One read.** `api` asks `node` whether a read at this level may be served here, borrows a
+//! read-only connection from `db::readers`, and encodes the rows. It never waits for the writer.
+//!
+//! **One backup.** `node` has the writer open a read transaction between two batches, so that it
+//! stands at exactly one raft index; a backup thread reads the pages in order through it, and the
+//! worker sends them as they come, with their exact number announced before the first byte.
+//!
+//! # Code map
+//!
+//! | folder | what it is |
+//! |---|---|
+//! | [`raft`] | the protocol as a pure state machine: no clock, disk, network or thread |
+//! | [`storage`] | the hand-written Raft log and the other files that must survive a crash |
+//! | [`db`] | SQLite: deterministic execution, checkpoints, snapshots, dumps; alone names rusqlite |
+//! | [`http`] | the listener: connections to requests, replies to bytes; knows no routes |
+//! | [`node`] | the threads that join the four above |
+//! | [`api`] | the HTTP API; sees the node only through `node::Handle` |
+//! | [`config`] | the command line, from one table of flags to one checked value |
+//! | [`shell`] | the client; imports nothing of the server |
+//!
+//! and the files beside them: [`command`] (what a log entry asks for), [`server`] (builds
+//! everything, stops it in order), [`inspect`] (prints a log for people), [`stats`] (counters),
+//! [`os`] (threads, clocks, randomness).
+//!
+//! # Invariants
+//!
+//! * **Nothing in `raft` reads a clock, draws a random number or touches a disk.**
+//! * **Nothing is acknowledged before it is synced** on a majority of the voters' disks.
+//! * **Only the writer thread writes**, to the log and to the database.
+//! * **The database file is the snapshot**: `db/mark` says which entry it stands for, and every
+//!   entry behind that is applied again after a crash, exactly once.
+//! * **Applying an entry reads no clock and draws no randomness** of the node that applies it.
+//! * **An error of this node's own is never the outcome of an entry.**
+//! * **No allocation is sized by a number that a client sent.**
+//! * **A backup that failed never looks like one that worked**: errors come before the first byte
+//!   or cut the connection.
 
 pub mod api;
 pub mod command;
 pub mod config;
 pub mod db;
 pub mod http;
+pub mod inspect;
 pub mod node;
 pub mod os;
 pub mod raft;
+pub mod server;
 pub mod shell;
 pub mod stats;
 pub mod storage;

@@ -1,0 +1,141 @@
+//! The whole server: builds everything, waits for a signal, and stops it in order.
+//!
+//! Nothing is decided here; this file is the list of what there is, in the order in which it
+//! starts, and in which it ends.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::api;
+use crate::config::Config;
+use crate::db;
+use crate::http;
+use crate::node::{self, Node};
+
+/// How long requests in flight may take to be answered once the server is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the server did not start, or not end well: a sentence.
+#[derive(Debug)]
+pub struct ServerError(String);
+
+impl Display for ServerError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(config: &Config) -> Result<(), ServerError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(sentence)?;
+    for notice in &config.notices {
+        log::warn!("{notice}");
+    }
+    warn_of_build();
+    // The address first: a port in use is the commonest reason not to start.
+    let address = config.http_address.to_string();
+    let listener = http::Listener::bind(&address, http::Limits::default())
+        .map_err(|error| ServerError(format!("failed to listen on {address}: {error}")))?;
+    let node = Node::start(&node_settings(config)).map_err(sentence)?;
+    let (api, queue) = api::start(node.handle(), api_settings(config)).map_err(sentence)?;
+    let server = listener.start("api", Arc::new(api)).map_err(sentence)?;
+    announce(config);
+
+    if let Some(signal) = signals.forever().next() {
+        let name = if signal == SIGINT { "interrupt" } else { "terminated" };
+        log::info!("received signal \"{name}\", shutting down");
+    }
+    server.shutdown(GRACE);
+    queue.stop();
+    node.stop();
+    log::info!("rqlite server stopped");
+    Ok(())
+}
+
+fn node_settings(config: &Config) -> node::Settings {
+    node::Settings {
+        directory: config.folder.clone(),
+        id: config.node_id.clone(),
+        raft_address: config.raft_advertised.to_string(),
+        http_address: config.http_advertised.to_string(),
+        foreign_keys: config.foreign_keys,
+        readers_max: config.readers_max.unwrap_or(0),
+        checkpoint_entries: config.checkpoint.entries_max,
+        checkpoint_wal_bytes: config.checkpoint.wal_bytes_max.unwrap_or(0),
+        checkpoint_interval: config.checkpoint.interval,
+        election_timeout: config.raft.election,
+        vacuum_interval: config.auto_vacuum_interval.unwrap_or_default(),
+        optimize_interval: config.auto_optimize_interval.unwrap_or_default(),
+        backup_limits: db::snapshot::Limits {
+            wal_bytes_max: config.backup.wal_bytes_max,
+            age_max: config.backup.age_max.unwrap_or(Duration::MAX),
+            free_bytes_min: config.backup.free_bytes_min,
+        },
+    }
+}
+
+fn api_settings(config: &Config) -> api::Settings {
+    api::Settings {
+        http_address: config.http_advertised.to_string(),
+        http_bind_address: config.http_address.to_string(),
+        allow_origin: config.allow_origin.clone(),
+        apply_timeout: config.raft.apply.unwrap_or(Duration::MAX),
+        queue: api::QueueSettings {
+            capacity: config.queue.capacity,
+            batch_size: config.queue.batch_size,
+            timeout: config.queue.timeout,
+            transaction: config.queue.transaction,
+        },
+        store: store_settings(config),
+    }
+}
+
+/// What `/status` shows of the command line, by rqlite's names.
+fn store_settings(config: &Config) -> std::collections::BTreeMap<&'static str, Value> {
+    let span = |span: Duration| json!(crate::config::Span::from(span).to_string());
+    [
+        ("addr", json!(config.raft_advertised.to_string())),
+        ("apply_timeout", span(config.raft.apply.unwrap_or_default())),
+        ("election_timeout", span(config.raft.election)),
+        ("heartbeat_timeout", span(config.raft.heartbeat)),
+        ("snapshot_interval", span(config.checkpoint.interval)),
+        ("snapshot_threshold", json!(config.checkpoint.entries_max)),
+    ]
+    .into()
+}
+
+/// A binary that was built without our compile options works, but not as documented.
+fn warn_of_build() {
+    if let Err(missing) = db::connection::check_build() {
+        log::warn!(
+            "this binary's SQLite lacks {}: build it with `cargo build --release` in a checkout of \
+             the sources, whose .cargo/config.toml sets what is needed",
+            missing.join(", ")
+        );
+    }
+}
+
+/// The lines that scripts wait for.
+fn announce(config: &Config) {
+    let address = &config.http_advertised;
+    log::info!("node HTTP API available at http://{address}");
+    log::info!(
+        "connect using the command-line tool via 'quorlite -H {} -p {}'",
+        address.host,
+        address.port
+    );
+}
+
+fn sentence(error: impl Display) -> ServerError {
+    ServerError(error.to_string())
+}
