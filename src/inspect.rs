@@ -76,6 +76,7 @@ fn text_of(piece: &Piece) -> String {
         line.push_str(&format!(" {}@{}", record.id.index, record.id.term));
     }
     if let Some(content) = content_of(record) {
+        let content = content.split_whitespace().collect::<Vec<_>>().join(" ");
         let clipped: String = content.chars().take(REQUEST_CHARACTERS_MAX).collect();
         let ellipsis = if clipped.len() < content.len() { "..." } else { "" };
         line.push_str(&format!(" {clipped}{ellipsis}"));
