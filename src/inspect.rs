@@ -76,9 +76,10 @@ fn text_of(piece: &Piece) -> String {
         line.push_str(&format!(" {}@{}", record.id.index, record.id.term));
     }
     if let Some(content) = content_of(record) {
-        let content = content.split_whitespace().collect::<Vec<_>>().join(" ");
-        let clipped: String = content.chars().take(REQUEST_CHARACTERS_MAX).collect();
-        let ellipsis = if clipped.len() < content.len() { "..." } else { "" };
+        let visible = |character: char| if character.is_control() { ' ' } else { character };
+        let clipped: String = content.chars().take(REQUEST_CHARACTERS_MAX).map(visible).collect();
+        let ellipsis =
+            if content.chars().nth(REQUEST_CHARACTERS_MAX).is_some() { "..." } else { "" };
         line.push_str(&format!(" {clipped}{ellipsis}"));
     }
     line
