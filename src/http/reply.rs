@@ -254,7 +254,7 @@ mod tests {
         for value in ["a\r\nX: y", "a\nb", "a\rb", "\0", "\u{e9}"] {
             assert!(head(&[("Location", value.to_owned())], &Ending::NoBody, PLAIN).is_none());
         }
-        let reserved = [("Content-Length", "9".to_owned()), ("server", "x".to_owned())];
-        assert!(!head(&reserved, &Ending::NoBody, PLAIN).unwrap().contains('9'));
+        let reserved = [("Content-Length", "98765".to_owned()), ("server", "x".to_owned())];
+        assert!(!head(&reserved, &Ending::NoBody, PLAIN).unwrap().contains("98765"));
     }
 }

@@ -199,9 +199,10 @@ fn connections_that_are_reset_by_the_thousand() {
     server.assert_well("resets");
     let begin = Instant::now();
     loop {
-        // Read connections stay open, in a pool.
+        // SQLite keeps the descriptors of closed read connections, to use them again, as long as
+        // anybody holds a lock on the file: as many as were ever open at once, 256 at most.
         let (tasks, open) = (server.count("task"), server.count("fd"));
-        if tasks <= threads + 20 && open <= files + 60 {
+        if tasks <= threads + 20 && open <= files + 300 {
             return;
         }
         let left = format!("{tasks} threads of {threads}, {open} files of {files}");
