@@ -40,7 +40,7 @@
 //!
 //! and the files beside them: [`command`] (what a log entry asks for), [`server`] (builds
 //! everything, stops it in order), [`inspect`] (prints a log for people), [`stats`] (counters),
-//! [`os`] (threads, clocks, randomness).
+//! [`duration`] (lengths of time as Go writes them), [`os`] (threads, clocks, randomness).
 //!
 //! # Invariants
 //!
@@ -59,6 +59,7 @@ pub mod api;
 pub mod command;
 pub mod config;
 pub mod db;
+pub mod duration;
 pub mod http;
 pub mod inspect;
 pub mod node;

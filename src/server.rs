@@ -14,6 +14,7 @@ use signal_hook::iterator::Signals;
 use crate::api;
 use crate::config::Config;
 use crate::db;
+use crate::duration;
 use crate::http;
 use crate::node::{self, Node};
 
@@ -102,7 +103,7 @@ fn api_settings(config: &Config) -> api::Settings {
 
 /// What `/status` shows of the command line, by rqlite's names.
 fn store_settings(config: &Config) -> std::collections::BTreeMap<&'static str, Value> {
-    let span = |span: Duration| json!(crate::config::Span::from(span).to_string());
+    let span = |span: Duration| json!(duration::print(span));
     [
         ("addr", json!(config.raft_advertised.to_string())),
         ("apply_timeout", span(config.raft.apply.unwrap_or_default())),

@@ -11,16 +11,17 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// What a folder of `src/`, or a file in it, may name by `crate::`.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("raft", &[]),
     ("storage", &["raft", "os"]),
     ("command", &[]),
-    ("config", &[]),
+    ("config", &["duration"]),
+    ("duration", &[]),
     ("db", &["command", "raft", "storage", "os"]),
     ("http", &["tls", "stats", "os"]),
     ("transport", &["http", "raft", "tls", "stats", "os"]),
     ("node", &["command", "db", "raft", "stats", "storage", "transport", "os"]),
-    ("api", &["auth", "command", "db", "http", "node", "raft", "stats", "tls", "os"]),
+    ("api", &["auth", "command", "db", "duration", "http", "node", "raft", "stats", "tls", "os"]),
     ("backup", &["node", "tls", "os"]),
     ("shell", &["tls", "os"]),
     ("os", &[]),

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::json::indent;
 use super::params::{Flag, Params};
-use super::{Api, RQLITE_VERSION, body, duration, reply};
+use super::{Api, RQLITE_VERSION, body, reply};
+use crate::duration;
 use crate::http::{Reply, Request};
 use crate::node::{Member, MemberError, Status};
 use crate::stats::{self, Stat};

@@ -13,7 +13,7 @@
 //! | `backup`, `load`              | `/db/backup`; `/db/load`, `/boot`                          |
 //! | `cluster`, `health`           | `/nodes`, `/leader`, `/remove`, `/snapshot`, `/reap`; `/readyz` |
 //! | `status`, `metrics`           | `/status`; `/debug/vars`, `/metrics`, `/licenses`          |
-//! | `params`, `duration`, `body`  | what comes in                                              |
+//! | `params`, `body`              | what comes in                                              |
 //! | `results`, `json`, `dates`, `reply`, `errors` | what goes out                              |
 //!
 //! One thread belongs to this folder: `queue`, which owns the batch of queued writes.
@@ -23,7 +23,6 @@ mod backup;
 mod body;
 mod cluster;
 mod dates;
-mod duration;
 mod errors;
 mod health;
 mod json;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::duration;
+use crate::duration::Span;
 use crate::node::Freshness;
 
 /// What a client waits for when it does not say.
@@ -272,8 +272,9 @@ fn decode(text: &str) -> Result<Cow<'_, str>, BadParam> {
     Ok(Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned()))
 }
 
+/// Negative ones, which nothing here can mean, count as zero.
 fn read_duration(name: &'static str, value: &str) -> Result<Duration, BadParam> {
-    duration::parse(value).ok_or(BadParam::Duration(name))
+    value.parse().map(Span::or_zero).map_err(|_| BadParam::Duration(name))
 }
 
 fn nonzero(duration: Duration) -> Option<Duration> {

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::duration::Span;
 use super::flags::{self, Flag, Kind, Standing};
 use super::{Failure, help};
+use crate::duration::Span;
 
 /// What a flag was given, or its default.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,6 @@
 
 mod address;
 mod arguments;
-mod duration;
 mod flags;
 mod help;
 pub mod logging;
@@ -23,8 +22,9 @@ use log::LevelFilter;
 
 pub use address::{Address, InvalidAddress};
 use arguments::{Arguments, Values};
-pub use duration::{InvalidDuration, Span};
 use flags::Standing;
+
+use crate::duration::Span;
 
 /// The level of Raft's own log lines where `-raft-log-level` names none.
 const LOG_LEVEL: LevelFilter = LevelFilter::Warn;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::address::{Address, InvalidAddress};
 use super::arguments::Values;
-use super::duration::Span;
 use super::flags::{self, Kind, Standing};
+use crate::duration::Span;
 
 /// A pair of files of which one is no use without the other.
 const PAIRS: &[(&str, &str)] =
