@@ -10,10 +10,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Instant;
 
 use super::json::{indent, push_array, push_double, push_string};
-use super::lexer::{Kind, Token, tokens};
 use super::params::{Flag, Params};
 use super::{Api, body, reply};
 use crate::command::Statement;
+use crate::db::lexer::{Kind, Token, Tokens};
 use crate::http::{Method, Reply, Request};
 use crate::node::ReadError;
 use crate::os;
@@ -95,9 +95,9 @@ struct Call {
 
 impl Rewriter<'_> {
     fn rewrite(&mut self, sql: &str) -> String {
-        let all: Vec<Token<'_>> = tokens(sql).collect();
+        let all: Vec<Token<'_>> = Tokens::of(sql).collect();
         let solid: Vec<usize> =
-            (0..all.len()).filter(|place| all[*place].kind != Kind::Space).collect();
+            (0..all.len()).filter(|place| all[*place].kind != Kind::Blank).collect();
         let at = |n: usize| solid.get(n).map(|place| all[*place]);
         let mut edits: Vec<(usize, usize, String)> = Vec::new();
         let mut calls = vec![Call { name: String::new(), argument: 0, is_ordering: false }];
@@ -105,7 +105,7 @@ impl Rewriter<'_> {
         let mut n = 0;
         while let Some(token) = at(n) {
             let before = n.checked_sub(1).and_then(at);
-            if before.is_none_or(|before| before.is_symbol(";")) {
+            if before.is_none_or(|before| before.is_sign(";")) {
                 defines = token.is_word("create");
             }
             let call = calls.last_mut().expect("the outermost is never closed");
@@ -131,7 +131,7 @@ impl Rewriter<'_> {
         ahead: [Option<Token<'_>>; 3],
         call: &Call,
     ) -> Option<(usize, String)> {
-        let is = |token: Option<Token<'_>>, symbol| token.is_some_and(|t| t.is_symbol(symbol));
+        let is = |token: Option<Token<'_>>, sign| token.is_some_and(|t| t.is_sign(sign));
         if self.replaces_random && is(ahead[0], "(") {
             if token.is_word("random") && is(ahead[1], ")") && !call.is_ordering {
                 return Some((3, self.random_integer()));
@@ -143,8 +143,7 @@ impl Rewriter<'_> {
         }
         let is_whole_argument =
             (is(before, "(") || is(before, ",")) && (is(ahead[0], ")") || is(ahead[0], ","));
-        let is_name = matches!(token.kind, Kind::Word | Kind::Quoted | Kind::Text);
-        let is_now = is_name && token.bare() == "now";
+        let is_now = token.name().is_some_and(|name| name.eq_ignore_ascii_case("now"));
         (self.replaces_time && is_now && is_whole_argument && takes_time(call))
             .then(|| (1, format!("{:.6}", self.julian_day)))
     }
@@ -175,19 +174,19 @@ fn takes_time(call: &Call) -> bool {
 /// Follows parentheses, commas and ORDER BY.
 fn track(calls: &mut Vec<Call>, token: Token<'_>, before: Option<Token<'_>>) {
     let call = calls.last_mut().expect("the outermost is never closed");
-    if token.is_symbol("(") {
-        let name = before.filter(|t| t.kind == Kind::Word).map(|t| t.bare()).unwrap_or_default();
+    if token.is_sign("(") {
+        let name = before.filter(|t| t.kind == Kind::Word).map(|t| t.text.to_ascii_lowercase());
         let is_ordering = call.is_ordering;
-        calls.push(Call { name, argument: 0, is_ordering });
-    } else if token.is_symbol(")") {
+        calls.push(Call { name: name.unwrap_or_default(), argument: 0, is_ordering });
+    } else if token.is_sign(")") {
         if calls.len() > 1 {
             calls.pop();
         }
-    } else if token.is_symbol(",") {
+    } else if token.is_sign(",") {
         call.argument += 1;
     } else if token.is_word("by") && before.is_some_and(|before| before.is_word("order")) {
         call.is_ordering = true;
-    } else if token.is_word("limit") || token.is_symbol(";") {
+    } else if token.is_word("limit") || token.is_sign(";") {
         call.is_ordering = false;
     }
 }

@@ -9,7 +9,7 @@
 //! | file                          | answers                                                    |
 //! |-------------------------------|------------------------------------------------------------|
 //! | `sql`, `queue`                | `/db/execute`, `/db/query`, `/db/request`                  |
-//! | `analyze`, `lexer`            | `/db/sql`                                                  |
+//! | `analyze`                     | `/db/sql`                                                  |
 //! | `backup`, `load`              | `/db/backup`; `/db/load`, `/boot`                          |
 //! | `cluster`, `health`           | `/nodes`, `/leader`, `/remove`, `/snapshot`, `/reap`; `/readyz` |
 //! | `status`, `metrics`           | `/status`; `/debug/vars`, `/metrics`, `/licenses`          |
@@ -26,7 +26,6 @@ mod dates;
 mod errors;
 mod health;
 mod json;
-mod lexer;
 mod load;
 mod metrics;
 mod params;

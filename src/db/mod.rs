@@ -13,6 +13,7 @@ mod execute;
 pub mod fault;
 mod guard;
 pub mod header;
+pub mod lexer;
 pub mod load;
 pub mod mark;
 pub mod outcome;

@@ -1,6 +1,8 @@
 //! What a `CREATE VIRTUAL TABLE` says: the module, and where a full-text index has its content.
 //!
-//! Reads the text as far as that takes, no further: names, quotes, comments and commas.
+//! Reads the text as far as that takes, no further.
+
+use crate::db::lexer::{Kind, Tokens};
 
 /// A virtual table's module and arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub(super) enum Rows {
 impl Module {
     /// Reads the text of a `CREATE VIRTUAL TABLE`.
     pub(super) fn parse(sql: &str) -> Option<Self> {
-        let tokens = tokens(sql);
+        let solid = Tokens::of(sql).filter(|token| token.kind != Kind::Blank);
+        let tokens: Vec<&str> = solid.map(|token| token.text).collect();
         let using = tokens.iter().position(|token| token.eq_ignore_ascii_case("using"))?;
         let name = unquote(tokens.get(using + 1)?).to_ascii_lowercase();
         let arguments = arguments(tokens.get(using + 3..).unwrap_or_default());
@@ -58,11 +61,11 @@ impl Module {
 }
 
 /// Joins tokens to arguments at the commas outside of parentheses.
-fn arguments(tokens: &[String]) -> Vec<String> {
+fn arguments(tokens: &[&str]) -> Vec<String> {
     let mut arguments = vec![String::new()];
     let mut depth = 0_usize;
     for token in tokens {
-        match token.as_str() {
+        match *token {
             "(" => depth += 1,
             ")" if depth == 0 => break,
             ")" => depth -= 1,
@@ -75,46 +78,6 @@ fn arguments(tokens: &[String]) -> Vec<String> {
         arguments.last_mut().expect("there is always one").push_str(token);
     }
     arguments
-}
-
-/// Words, quoted pieces and single characters; comments and blanks are left out.
-fn tokens(sql: &str) -> Vec<String> {
-    let mut tokens = Vec::new();
-    let mut rest = sql;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            _ if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            _ if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |at| at + 2),
-            '\'' | '"' | '`' => quoted_length(rest, first),
-            '[' => rest.find(']').map_or(rest.len(), |at| at + 1),
-            _ if is_word(first) => rest.find(|other| !is_word(other)).unwrap_or(rest.len()),
-            _ => first.len_utf8(),
-        };
-        let (token, behind) = rest.split_at(length);
-        let is_comment = token.starts_with("--") || token.starts_with("/*");
-        if !is_comment && !first.is_whitespace() {
-            tokens.push(token.to_owned());
-        }
-        rest = behind;
-    }
-    tokens
-}
-
-fn is_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_' || character == '$' || !character.is_ascii()
-}
-
-/// Length of a quoted piece, in which a doubled quote stands for one.
-fn quoted_length(text: &str, quote: char) -> usize {
-    let mut at = 1;
-    while let Some(found) = text[at..].find(quote) {
-        at += found + 1;
-        if !text[at..].starts_with(quote) {
-            return at;
-        }
-        at += 1;
-    }
-    text.len()
 }
 
 fn unquote(token: &str) -> String {
