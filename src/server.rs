@@ -26,8 +26,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct ServerError(String);
 
 impl Display for ServerError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::db::mark::{Mark, Stamp, Standing, State};
-use crate::db::wal;
+use super::mark::{Mark, Stamp, Standing, State};
+use super::wal;
 use crate::raft::EntryId;
 use crate::storage::durable;
 
@@ -172,14 +172,14 @@ fn run(connection: &Connection, pragma: &str) -> rusqlite::Result<(u32, u32)> {
 }
 
 impl fmt::Display for CheckpointError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sync(error) => write!(formatter, "cannot sync the WAL: {error}"),
-            Self::Database(error) => write!(formatter, "cannot checkpoint: {error}"),
+            Self::Sync(error) => write!(f, "cannot sync the WAL: {error}"),
+            Self::Database(error) => write!(f, "cannot checkpoint: {error}"),
             Self::Unmarked(error) => {
-                write!(formatter, "cannot mark a finished checkpoint: {error}")
+                write!(f, "cannot mark a finished checkpoint: {error}")
             }
-            Self::Files(error) => write!(formatter, "cannot checkpoint: {error}"),
+            Self::Files(error) => write!(f, "cannot checkpoint: {error}"),
         }
     }
 }

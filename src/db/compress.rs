@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::db::pipe::{Pipe, Sink};
+use super::pipe::{Pipe, Sink};
 use crate::os;
 
 /// Bytes of a block. A member costs some thirty bytes and the loss of the 32 KiB window.

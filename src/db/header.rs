@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes in, a header or a reason out. What the rest of a file holds is not judged here.
 
-use crate::db::load::LoadError;
+use super::load::LoadError;
 
 /// Bytes of the header (SQLite: fileformat2.html, section 1.3).
 pub const HEADER_BYTES: usize = 100;

@@ -174,42 +174,40 @@ impl From<io::Error> for LoadError {
 }
 
 impl fmt::Display for LoadError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(formatter, "cannot read the file: {error}"),
+            Self::Read(error) => write!(f, "cannot read the file: {error}"),
             Self::NoSpace { free, needed } => {
-                write!(formatter, "no room for the file: {needed} bytes must be free, {free} are")
+                write!(f, "no room for the file: {needed} bytes must be free, {free} are")
             }
-            Self::Stopped => formatter.write_str("the check of the file was stopped"),
-            Self::GzipShort => {
-                formatter.write_str("the file is cut short: its gzip stream has no end")
-            }
-            Self::GzipDamaged(how) => write!(formatter, "the file is damaged gzip: {how}"),
+            Self::Stopped => f.write_str("the check of the file was stopped"),
+            Self::GzipShort => f.write_str("the file is cut short: its gzip stream has no end"),
+            Self::GzipDamaged(how) => write!(f, "the file is damaged gzip: {how}"),
             Self::Unknown { at } => write!(
-                formatter,
+                f,
                 "the file is neither a SQLite database nor gzip nor SQL text: byte {at} is not \
                  UTF-8 text (is it encrypted?)"
             ),
-            Self::Header(how) => write!(formatter, "the file's header is damaged: {how}"),
+            Self::Header(how) => write!(f, "the file's header is damaged: {how}"),
             Self::HeaderShort { found } => write!(
-                formatter,
+                f,
                 "the file is cut short: a database's header has 100 bytes, it has {found}"
             ),
             Self::Short { pages, page_bytes, found } => write!(
-                formatter,
+                f,
                 "the file is cut short: its header promises {pages} pages of {page_bytes} bytes, \
                  it has {found} bytes"
             ),
             Self::Long { pages, page_bytes } => write!(
-                formatter,
+                f,
                 "the file is too long: its header promises {pages} pages of {page_bytes} bytes"
             ),
             Self::Ragged { page_bytes, found } => write!(
-                formatter,
+                f,
                 "the file is cut short: it has {found} bytes, not a number of whole pages of \
                  {page_bytes} bytes"
             ),
-            Self::Damaged(how) => write!(formatter, "the database is damaged: {how}"),
+            Self::Damaged(how) => write!(f, "the database is damaged: {how}"),
         }
     }
 }

@@ -216,11 +216,11 @@ impl Mark {
 }
 
 impl fmt::Display for MarkError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(formatter, "cannot read {error}"),
-            Self::Missing => formatter.write_str("the mark is missing"),
-            Self::Damaged(how) => write!(formatter, "the mark is damaged: {how}"),
+            Self::Read(error) => write!(f, "cannot read {error}"),
+            Self::Missing => f.write_str("the mark is missing"),
+            Self::Damaged(how) => write!(f, "the mark is damaged: {how}"),
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use std::io::{self, Read};
 
-use crate::db::replace::{JOURNAL_BYTES_AT, WAL_BYTES};
-use crate::db::snapshot::Snapshot;
+use super::replace::{JOURNAL_BYTES_AT, WAL_BYTES};
+use super::snapshot::Snapshot;
 
 /// Bytes read at a time, while the snapshot is locked: some tens of microseconds of work.
 const CHUNK_BYTES: usize = 256 << 10;

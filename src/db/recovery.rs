@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use crate::db::checkpoint::Marked;
-use crate::db::mark::{self, Mark, MarkError, Stamp, Standing, State};
-use crate::db::wal;
+use super::checkpoint::Marked;
+use super::mark::{self, Mark, MarkError, Stamp, Standing, State};
+use super::wal;
 use crate::storage::durable;
 
 /// Beginning and ending of a database file's name; between them is a number that only grows.
@@ -212,20 +212,18 @@ fn remove(path: &Path) -> Result<(), RecoveryError> {
 }
 
 impl fmt::Display for RecoveryError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Files(error) => write!(formatter, "cannot recover the database: {error}"),
-            Self::Create(error) => write!(formatter, "cannot make an empty database: {error}"),
+            Self::Files(error) => write!(f, "cannot recover the database: {error}"),
+            Self::Create(error) => write!(f, "cannot make an empty database: {error}"),
             Self::Mark { folder, error } => write!(
-                formatter,
+                f,
                 "cannot start from {}: {error}; without it nothing is known of the database: {REMEDY}",
                 folder.display()
             ),
-            Self::Changed { database, how } => write!(
-                formatter,
-                "{} is not as this node left it: {how}; {REMEDY}",
-                database.display()
-            ),
+            Self::Changed { database, how } => {
+                write!(f, "{} is not as this node left it: {how}; {REMEDY}", database.display())
+            }
         }
     }
 }

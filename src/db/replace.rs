@@ -11,10 +11,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::db::checkpoint::{Checkpoint, Marked};
-use crate::db::load::{self, LoadError};
-use crate::db::mark::{Mark, Stamp, Standing, State};
-use crate::db::{recovery, wal};
+use super::checkpoint::{Checkpoint, Marked};
+use super::load::{self, LoadError};
+use super::mark::{Mark, Stamp, Standing, State};
+use super::{recovery, wal};
 use crate::storage::durable;
 
 /// Where a database file's header says twice whether it is a WAL database
@@ -113,11 +113,11 @@ fn journal_bytes(path: &Path) -> io::Result<[u8; 2]> {
 }
 
 impl fmt::Display for ReplaceError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Files(error) => write!(formatter, "cannot bring the new database: {error}"),
-            Self::Unusable(error) => write!(formatter, "cannot use the new database: {error}"),
-            Self::Mark(error) => write!(formatter, "cannot mark the new database: {error}"),
+            Self::Files(error) => write!(f, "cannot bring the new database: {error}"),
+            Self::Unusable(error) => write!(f, "cannot use the new database: {error}"),
+            Self::Mark(error) => write!(f, "cannot mark the new database: {error}"),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
-use crate::db::fault::Fault;
+use super::fault::Fault;
 use crate::raft::EntryId;
 
 /// Page cache of a snapshot's connection: pages pass by once, so little is worth keeping.
@@ -263,14 +263,14 @@ impl Pin {
 }
 
 impl fmt::Debug for Pin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Pin(since {:?}, {:?})", self.since, self.breach.get())
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pin(since {:?}, {:?})", self.since, self.breach.get())
     }
 }
 
 impl fmt::Display for Breach {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::WalBytes => "the copy was ended: it kept the WAL from starting over",
             Self::Age => "the copy was ended: it took too long",
             Self::FreeBytes => "the copy was ended: the disk is nearly full",

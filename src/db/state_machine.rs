@@ -254,10 +254,10 @@ pub enum OpenError {
 }
 
 impl std::fmt::Display for OpenError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Recovery(error) => error.fmt(formatter),
-            Self::Fault(fault) => fault.fmt(formatter),
+            Self::Recovery(error) => error.fmt(f),
+            Self::Fault(fault) => fault.fmt(f),
         }
     }
 }

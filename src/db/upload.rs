@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::db::header::{BEGINNING, HEADER_BYTES, Header};
-use crate::db::load::LoadError;
-use crate::db::replace::{JOURNAL_BYTES_AT, WAL_BYTES};
+use super::header::{BEGINNING, HEADER_BYTES, Header};
+use super::load::LoadError;
+use super::replace::{JOURNAL_BYTES_AT, WAL_BYTES};
 use crate::os;
 
 /// Bytes by which gzip is recognised (RFC 1952, section 2.3.1).
@@ -178,8 +178,8 @@ impl Read for Upload<'_> {
 }
 
 impl fmt::Debug for Upload<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Upload({:?}, {} bytes)", self.kind, self.handed_on)
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upload({:?}, {} bytes)", self.kind, self.handed_on)
     }
 }
 

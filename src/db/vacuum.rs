@@ -9,9 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::db::load;
-use crate::db::pages::{Journal, Pages};
-use crate::db::snapshot::Snapshot;
+use super::load;
+use super::pages::{Journal, Pages};
+use super::snapshot::Snapshot;
 use crate::os;
 use crate::storage::durable;
 

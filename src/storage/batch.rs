@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use super::record::{self, Header, Kind, Place};
 use crate::raft::EntryId;
-use crate::storage::record::{self, Header, Kind, Place};
 
 /// From this length on a body is not copied. A copy of less is cheaper than a write of its own.
 const SHARED_BYTES_MIN: usize = 256 << 10;

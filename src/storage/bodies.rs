@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::storage::durable;
+use super::durable;
 
 /// Length of a SHA-256 in hexadecimal.
 const NAME_BYTES: usize = 64;

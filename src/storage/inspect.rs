@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::IntoIter;
 
+use super::durable;
+use super::record::{self, Flaw, Header, Kind};
+use super::segment::{self, Window};
 use crate::raft::EntryId;
-use crate::storage::durable;
-use crate::storage::record::{self, Flaw, Header, Kind};
-use crate::storage::segment::{self, Window};
 
 /// Bytes of a segment read at a time.
 const WINDOW_BYTES: usize = 256 << 10;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::storage::durable;
+use super::durable;
 
 /// Name of the file that is locked.
 const FILE_NAME: &str = "lock";
@@ -38,15 +38,15 @@ pub enum LockError {
 }
 
 impl fmt::Display for LockError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held { folder, process: Some(process) } => {
-                write!(formatter, "{} is in use by process {process}", folder.display())
+                write!(f, "{} is in use by process {process}", folder.display())
             }
             Self::Held { folder, process: None } => {
-                write!(formatter, "{} is in use by another process", folder.display())
+                write!(f, "{} is in use by another process", folder.display())
             }
-            Self::Io(_) => formatter.write_str("cannot lock the data directory"),
+            Self::Io(_) => f.write_str("cannot lock the data directory"),
         }
     }
 }

@@ -13,14 +13,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::batch::Batch;
+use super::durable;
+use super::reader::{ReadError, Reader};
+use super::record::{Kind, Place};
+use super::recovery::{self, OpenError, Recovered, Restored};
+use super::segment::{self, Opening, Segment, ZEROS};
+use super::view::Entry;
 use crate::raft::{EntryId, HardState, Index, Term};
-use crate::storage::batch::Batch;
-use crate::storage::durable;
-use crate::storage::reader::{ReadError, Reader};
-use crate::storage::record::{Kind, Place};
-use crate::storage::recovery::{self, OpenError, Recovered, Restored};
-use crate::storage::segment::{self, Opening, Segment, ZEROS};
-use crate::storage::view::Entry;
 
 /// Zeros pay only if this many batches fit into them: every byte is written twice for it.
 const SMALL_BATCHES: u64 = 8;
@@ -67,10 +67,10 @@ pub enum LogError {
 }
 
 impl fmt::Display for LogError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full { path, .. } => write!(formatter, "no room to write {}", path.display()),
-            Self::SyncFailed { path, .. } => write!(formatter, "cannot sync {}", path.display()),
+            Self::Full { path, .. } => write!(f, "no room to write {}", path.display()),
+            Self::SyncFailed { path, .. } => write!(f, "cannot sync {}", path.display()),
         }
     }
 }

@@ -11,10 +11,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::record::{Flaw, Kind};
+use super::segment::Window;
+use super::view::{Entry, Span, View, bytes_in_memory};
 use crate::raft::{EntryId, Index, Term};
-use crate::storage::record::{Flaw, Kind};
-use crate::storage::segment::Window;
-use crate::storage::view::{Entry, Span, View, bytes_in_memory};
 
 /// Bytes read from a file at a time: as much as lies between two anchors.
 const WINDOW_BYTES: usize = 64 << 10;
@@ -57,16 +57,16 @@ pub enum ReadError {
 }
 
 impl std::fmt::Display for ReadError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Compacted { start } => {
-                write!(formatter, "the log begins after entry {}", start.index)
+                write!(f, "the log begins after entry {}", start.index)
             }
-            Self::Absent { last } => write!(formatter, "the log ends at entry {}", last.index),
+            Self::Absent { last } => write!(f, "the log ends at entry {}", last.index),
             Self::Damaged { path, offset, flaw } => {
-                write!(formatter, "{} is damaged at byte {offset}: {flaw}", path.display())
+                write!(f, "{} is damaged at byte {offset}: {flaw}", path.display())
             }
-            Self::Io { path, .. } => write!(formatter, "cannot read {}", path.display()),
+            Self::Io { path, .. } => write!(f, "cannot read {}", path.display()),
         }
     }
 }

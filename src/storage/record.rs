@@ -106,8 +106,8 @@ pub enum Flaw {
 }
 
 impl fmt::Display for Flaw {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Blank => "nothing was written there",
             Self::Short => "the file ends inside a record",
             Self::Header => "a record's header is broken",

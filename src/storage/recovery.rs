@@ -10,11 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::durable;
+use super::record::{Flaw, Header, Kind};
+use super::segment::{self, Opening, Segment, VERSION, Window};
+use super::view::{Entry, View};
 use crate::raft::{EntryId, EntryKind, HardState, Index};
-use crate::storage::durable;
-use crate::storage::record::{Flaw, Header, Kind};
-use crate::storage::segment::{self, Opening, Segment, VERSION, Window};
-use crate::storage::view::{Entry, View};
 
 /// Bytes of a segment read at a time.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -71,10 +71,10 @@ pub enum OpenError {
 }
 
 impl std::fmt::Display for OpenError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Damaged { path, offset, flaw } => write!(
-                formatter,
+                f,
                 "{} is damaged at byte {offset}: {flaw}, though it was whole and synced once; \
                  the node cannot start, since it may have promised what it no longer knows: \
                  move its data directory away, then join the cluster again as an empty node \
@@ -82,12 +82,12 @@ impl std::fmt::Display for OpenError {
                 path.display()
             ),
             Self::Version { path, version } => write!(
-                formatter,
+                f,
                 "{} has format {version}, and this program knows up to {VERSION}: \
                  start the newer program that wrote it",
                 path.display()
             ),
-            Self::Io(_) => formatter.write_str("cannot open the log"),
+            Self::Io(_) => f.write_str("cannot open the log"),
         }
     }
 }

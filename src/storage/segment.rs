@@ -23,9 +23,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::durable;
+use super::record::{self, Flaw, HEADER_BYTES, Header, Kind, Place};
 use crate::raft::{EntryId, HardState};
-use crate::storage::durable;
-use crate::storage::record::{self, Flaw, HEADER_BYTES, Header, Kind, Place};
 
 /// The format that is written. A reader refuses what is newer.
 pub(super) const VERSION: u32 = 1;

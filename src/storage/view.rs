@@ -11,8 +11,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::segment::Segment;
 use crate::raft::{EntryId, EntryKind, Index, Term};
-use crate::storage::segment::Segment;
 
 /// Bytes of a segment between two anchors. To find an entry, half of this is read in vain; with
 /// a tenth of it the anchors of a large log would take megabytes.

@@ -22,12 +22,12 @@ use std::io::{self, Write as _};
 
 use rusqlite::Connection;
 
-use crate::db::dump::literal::{push_value, quote_name};
-use crate::db::dump::module::Rows;
-use crate::db::dump::plan::{Element, Plan, Virtual};
-use crate::db::dump::rows::{Form, write_rows};
 use crate::db::pipe::{Pipe, Sink};
 use crate::db::snapshot::Snapshot;
+use literal::{push_value, quote_name};
+use module::Rows;
+use plan::{Element, Plan, Virtual};
+use rows::{Form, write_rows};
 
 /// Which tables a dump holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

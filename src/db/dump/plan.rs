@@ -8,8 +8,8 @@ use std::io;
 
 use rusqlite::Connection;
 
-use crate::db::dump::Selection;
-use crate::db::dump::module::{Module, Rows};
+use super::Selection;
+use super::module::{Module, Rows};
 
 /// One element of the schema.
 #[derive(Clone, Debug)]

@@ -9,12 +9,9 @@ use std::io;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::db::dump::literal::{
-    is_plain, push_digits, push_doubled, push_name, push_value, quote_name,
-};
-use crate::db::pipe::Sink;
-
 use super::at;
+use super::literal::{is_plain, push_digits, push_doubled, push_name, push_value, quote_name};
+use crate::db::pipe::Sink;
 
 /// Names by which a row id can be asked for, unless columns bear them.
 const ROWID_NAMES: [&str; 3] = ["rowid", "_rowid_", "oid"];
