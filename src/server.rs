@@ -48,7 +48,8 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let listener = http::Listener::bind(&address, http::Limits::default())
         .map_err(|error| ServerError(format!("failed to listen on {address}: {error}")))?;
     let node = Node::start(&node_settings(config)).map_err(sentence)?;
-    let (api, queue) = api::start(node.handle(), api_settings(config)).map_err(sentence)?;
+    let (api, queue) =
+        api::start(node.handle(), listener.tally(), api_settings(config)).map_err(sentence)?;
     let server = listener.start("api", Arc::new(api)).map_err(sentence)?;
     announce(config);
 

@@ -53,7 +53,7 @@ pub(super) fn backup(api: &Api, request: &mut Request<'_>, params: &Params) -> R
             Err(error) => return api.fail(error.into(), request, params),
         }
     };
-    reply.headers.push(("Content-Type", content_type.to_owned()));
+    reply.headers.push(("Content-Type", content_type.into()));
     reply
 }
 
@@ -77,9 +77,9 @@ fn content_type(format: &Format) -> &'static str {
 
 fn described(status: u16, head: &BackupHead, content: Content, api: &Api) -> Reply {
     let headers = vec![
-        ("ETag", format!("\"{}\"", head.tag)),
-        (INDEX_HEADER, head.id.index.to_string()),
-        (TERM_HEADER, head.id.term.to_string()),
+        ("ETag", format!("\"{}\"", head.tag).into()),
+        (INDEX_HEADER, head.id.index.to_string().into()),
+        (TERM_HEADER, head.id.term.to_string().into()),
     ];
     api.served(Reply { status, headers, content })
 }

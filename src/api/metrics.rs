@@ -1,7 +1,7 @@
 //! `/debug/vars`, `/metrics` and `/licenses`: counters, gauges and the small print.
 //!
-//! Counters come from the one table in `stats`, under the same names in both forms; gauges are
-//! read from the node when asked for. Nothing is counted here.
+//! Counters come from the table in `stats` and from the listener's own, under the same names in
+//! both forms; gauges are read from the node when asked for. Nothing is counted here.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::params::Params;
 use super::{Api, reply};
-use crate::http::{Reply, Request};
+use crate::http::{Counters, Reply, Request};
 use crate::node::Status;
 use crate::stats;
 
@@ -19,9 +19,12 @@ pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// This program's licence and those of the crates in it, collected from their sources.
 const LICENSES: &str = include_str!("licenses.txt");
 
+/// The map of what the listener counts.
+const LISTENER: &str = "listener";
+
 /// Answers all counters as maps, in the layout of Go's expvar package.
-pub(super) fn vars(_: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
-    let mut maps = counters();
+pub(super) fn vars(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
+    let mut maps = counters(&api.listener.snapshot());
     maps.insert("cmdline".to_owned(), json!(std::env::args().collect::<Vec<_>>()));
     maps.insert("memstats".to_owned(), json!({ "resident_bytes": resident_bytes() }));
     let lines: Vec<String> = maps
@@ -32,12 +35,14 @@ pub(super) fn vars(_: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
     reply::bytes(format!("{{\n{}\n}}\n", lines.join(",\n")).into_bytes())
 }
 
-fn counters() -> Map<String, Value> {
+fn counters(listener: &Counters) -> Map<String, Value> {
     let mut maps = Map::new();
     for (row, value) in stats::snapshot() {
         let map = maps.entry(row.group).or_insert_with(|| json!({}));
         map[row.key] = json!(value);
     }
+    let listener = listener.iter().map(|(row, value)| (row.name.to_owned(), json!(value)));
+    maps.insert(LISTENER.to_owned(), Value::Object(listener.collect()));
     maps
 }
 
@@ -47,6 +52,14 @@ pub(super) fn metrics(api: &Api, _: &mut Request<'_>, _: &Params) -> Reply {
     for (row, value) in stats::snapshot() {
         let name = format!("quorlite_{}_{}_total", row.group, row.key);
         push_metric(&mut text, &name, "counter", row.help, value);
+    }
+    for (row, value) in api.listener.snapshot().iter() {
+        let name = format!("quorlite_{LISTENER}_{}", row.name);
+        if row.count.is_gauge() {
+            push_metric(&mut text, &name, "gauge", row.help, value);
+        } else {
+            push_metric(&mut text, &format!("{name}_total"), "counter", row.help, value);
+        }
     }
     for (name, help, value) in gauges(&api.node.status(), api) {
         push_metric(&mut text, &format!("quorlite_{name}"), "gauge", help, value);
@@ -101,6 +114,7 @@ pub(super) fn resident_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Tally;
 
     #[test]
     fn the_process_has_some_memory() {
@@ -109,7 +123,8 @@ mod tests {
 
     #[test]
     fn counters_are_grouped_by_map() {
-        let maps = counters();
+        let maps = counters(&Tally::default().snapshot());
+        assert_eq!(maps[LISTENER]["connections_open"], 0);
         assert!(maps["http"]["executions"].is_u64());
         assert!(maps["store"]["num_backups"].is_u64());
     }

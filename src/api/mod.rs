@@ -38,12 +38,13 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use queue::{QueueSettings, QueueThread};
 
-use crate::http::{Handler, Method, Reply, Request};
+use crate::http::{Handler, Method, Reply, Request, Tally};
 use crate::node::Handle;
 use crate::os;
 use crate::stats::{self, Stat};
@@ -78,6 +79,8 @@ pub struct Settings {
 /// What answers clients.
 pub struct Api {
     node: Handle,
+    /// What the listener in front of us counts.
+    listener: Arc<Tally>,
     settings: Settings,
     queue: Queue,
     started: Instant,
@@ -91,10 +94,15 @@ pub struct Api {
 ///
 /// # Errors
 /// The system's, when it has no thread for the queue.
-pub fn start(node: Handle, settings: Settings) -> io::Result<(Api, QueueThread)> {
+pub fn start(
+    node: Handle,
+    listener: Arc<Tally>,
+    settings: Settings,
+) -> io::Result<(Api, QueueThread)> {
     let (queue, thread) = queue::start(node.clone(), settings.queue, settings.apply_timeout)?;
     let api = Api {
         node,
+        listener,
         settings,
         queue,
         started: Instant::now(),
@@ -139,19 +147,18 @@ impl Api {
         if let Some(content_type) = content_type
             && !has_type
         {
-            reply.headers.push(("Content-Type", content_type.to_owned()));
+            reply.headers.push(("Content-Type", content_type.into()));
         }
         reply
     }
 
     fn push_common_headers(&self, reply: &mut Reply) {
-        reply.headers.reserve_exact(5);
-        reply.headers.push(("X-RQLITE-VERSION", RQLITE_VERSION.to_owned()));
-        reply.headers.push(("X-QUORLITE-VERSION", VERSION.to_owned()));
-        reply.headers.push(("Access-Control-Allow-Methods", "OPTIONS, GET, POST".to_owned()));
-        reply.headers.push(("Access-Control-Allow-Headers", "Content-Type".to_owned()));
+        reply.headers.push(("X-RQLITE-VERSION", RQLITE_VERSION.into()));
+        reply.headers.push(("X-QUORLITE-VERSION", VERSION.into()));
+        reply.headers.push(("Access-Control-Allow-Methods", "OPTIONS, GET, POST".into()));
+        reply.headers.push(("Access-Control-Allow-Headers", "Content-Type".into()));
         if let Some(origin) = &self.settings.allow_origin {
-            reply.headers.push(("Access-Control-Allow-Origin", origin.clone()));
+            reply.headers.push(("Access-Control-Allow-Origin", origin.clone().into()));
         }
     }
 

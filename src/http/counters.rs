@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted. Everything only grows, but `Open` and `Threads`.
+/// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Connections taken from the kernel.
@@ -41,29 +41,71 @@ pub enum Count {
     BytesOut,
 }
 
-/// Every count with its name, in the order of `Count`.
-const NAMES: [(Count, &str); 16] = [
-    (Count::Accepted, "connections_accepted"),
-    (Count::Refused, "connections_refused"),
-    (Count::Evicted, "connections_evicted"),
-    (Count::Open, "connections_open"),
-    (Count::Threads, "threads"),
-    (Count::AcceptErrors, "accept_errors"),
-    (Count::Requests, "requests"),
-    (Count::BadRequests, "bad_requests"),
-    (Count::Panics, "panics"),
-    (Count::HeadTimeouts, "head_timeouts"),
-    (Count::IdleTimeouts, "idle_timeouts"),
-    (Count::BadBodies, "bad_bodies"),
-    (Count::WriteTimeouts, "write_timeouts"),
-    (Count::BrokenReplies, "broken_replies"),
-    (Count::BytesIn, "bytes_in"),
-    (Count::BytesOut, "bytes_out"),
+impl Count {
+    /// Whether it also shrinks: it says how many there are, not how many there were.
+    pub fn is_gauge(self) -> bool {
+        matches!(self, Self::Open | Self::Threads)
+    }
+}
+
+/// How a count is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which one.
+    pub count: Count,
+    /// Its name, which suits a metric or a JSON key.
+    pub name: &'static str,
+    /// What it counts, as a sentence.
+    pub help: &'static str,
+}
+
+const fn row(count: Count, name: &'static str, help: &'static str) -> Row {
+    Row { count, name, help }
+}
+
+/// All counts, in the order of [`Count`].
+const TABLE: [Row; 16] = [
+    row(Count::Accepted, "connections_accepted", "Connections taken from the kernel."),
+    row(
+        Count::Refused,
+        "connections_refused",
+        "Connections refused with a 503: too many of them, or no thread.",
+    ),
+    row(
+        Count::Evicted,
+        "connections_evicted",
+        "Idle connections closed to make room for new ones.",
+    ),
+    row(Count::Open, "connections_open", "Connections open now."),
+    row(Count::Threads, "threads", "Threads alive now, with and without a connection."),
+    row(
+        Count::AcceptErrors,
+        "accept_errors",
+        "Failures of accept, descriptors running out among them.",
+    ),
+    row(Count::Requests, "requests", "Requests given to the handler."),
+    row(Count::BadRequests, "bad_requests", "Heads refused by the listener."),
+    row(Count::Panics, "panics", "Handlers that panicked."),
+    row(Count::HeadTimeouts, "head_timeouts", "Heads that took too long."),
+    row(
+        Count::IdleTimeouts,
+        "idle_timeouts",
+        "Connections closed because nothing was asked for too long.",
+    ),
+    row(Count::BadBodies, "bad_bodies", "Bodies that were cut short, broken or too slow."),
+    row(Count::WriteTimeouts, "write_timeouts", "Replies that the client did not accept in time."),
+    row(
+        Count::BrokenReplies,
+        "broken_replies",
+        "Replies cut because their source failed or ended short.",
+    ),
+    row(Count::BytesIn, "bytes_in", "Bytes read from clients."),
+    row(Count::BytesOut, "bytes_out", "Bytes written to clients."),
 ];
 
 /// What a server had counted at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Counters([u64; NAMES.len()]);
+pub struct Counters([u64; TABLE.len()]);
 
 impl Counters {
     /// One number.
@@ -71,15 +113,15 @@ impl Counters {
         self.0[count as usize]
     }
 
-    /// All numbers with their names, which suit a metric or a JSON key.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        NAMES.iter().map(|&(count, name)| (name, self.get(count)))
+    /// All numbers, with how they are shown.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Row, u64)> + '_ {
+        TABLE.iter().map(|row| (row, self.get(row.count)))
     }
 }
 
-/// The numbers as they grow.
+/// The numbers as they grow, shared by the listener and whoever shows them.
 #[derive(Default)]
-pub(super) struct Tally([AtomicU64; NAMES.len()]);
+pub struct Tally([AtomicU64; TABLE.len()]);
 
 impl Tally {
     pub(super) fn add(&self, count: Count, amount: u64) {
@@ -90,12 +132,13 @@ impl Tally {
         self.add(count, 1);
     }
 
-    /// For the two that also shrink.
+    /// For gauges.
     pub(super) fn one_less(&self, count: Count) {
         self.0[count as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> Counters {
+    /// All numbers now.
+    pub fn snapshot(&self) -> Counters {
         Counters(std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed)))
     }
 }
@@ -105,12 +148,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_in_the_order_of_their_counts() {
-        for (at, (count, name)) in NAMES.iter().enumerate() {
-            assert_eq!(*count as usize, at, "{name}");
+    fn rows_stand_in_the_order_of_their_counts() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.count as usize, at, "{}", row.name);
         }
         let tally = Tally::default();
         tally.add(Count::BytesOut, 7);
-        assert_eq!(tally.snapshot().iter().last(), Some(("bytes_out", 7)));
+        let last = tally.snapshot().iter().last().map(|(row, value)| (row.name, value));
+        assert_eq!(last, Some(("bytes_out", 7)));
     }
 }

@@ -33,6 +33,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     limits: Limits,
+    tally: Arc<Tally>,
 }
 
 impl Listener {
@@ -47,7 +48,7 @@ impl Listener {
             match bind(candidate) {
                 Ok(socket) => {
                     let address = socket.local_addr()?;
-                    return Ok(Self { socket, address, limits });
+                    return Ok(Self { socket, address, limits, tally: Arc::default() });
                 }
                 Err(error) => last = error,
             }
@@ -60,12 +61,17 @@ impl Listener {
         self.address
     }
 
+    /// What will be counted, for whoever shows it.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
     /// Serves requests until the server is shut down or dropped. `name` begins the threads' names.
     ///
     /// # Errors
     /// The system's, when there is no thread or descriptor to begin with.
     pub fn start(self, name: &str, handler: Arc<dyn Handler>) -> io::Result<Server> {
-        let tally = Arc::new(Tally::default());
+        let tally = self.tally;
         let shared = Arc::new(Shared {
             handler,
             registry: Registry::new(Arc::clone(&tally)),

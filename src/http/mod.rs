@@ -44,7 +44,7 @@ mod stream;
 mod types;
 
 pub use body::Body;
-pub use counters::{Count, Counters};
+pub use counters::{Count, Counters, Tally};
 pub use limits::Limits;
 pub use listener::{Listener, Server};
-pub use types::{Client, Content, Handler, Method, Reply, Request};
+pub use types::{Client, Content, Handler, Header, Method, Reply, Request};

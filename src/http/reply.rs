@@ -7,11 +7,11 @@
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tiny_http::{HTTPVersion, Header, Response, StatusCode};
+use tiny_http::{HTTPVersion, Response, StatusCode};
 
 use super::limits::STREAM_BYTES;
 use super::stream::Stream;
-use super::types::{Content, Reply};
+use super::types::{Content, Header, Reply};
 
 /// The product, in the `Server` header. Without a version: scanners look for those.
 const SERVER: &str = "quorlite";
@@ -96,7 +96,7 @@ pub(super) fn send(
 pub(super) fn text(status: u16, sentence: &str) -> Reply {
     Reply {
         status,
-        headers: vec![("Content-Type", "text/plain; charset=utf-8".to_owned())],
+        headers: vec![("Content-Type", "text/plain; charset=utf-8".into())],
         content: Content::Bytes(format!("{sentence}\n").into_bytes()),
     }
 }
@@ -105,7 +105,7 @@ pub(super) fn text(status: u16, sentence: &str) -> Reply {
 fn print_head(
     out: &mut Vec<u8>,
     status: u16,
-    headers: &[(&'static str, String)],
+    headers: &[Header],
     ending: &Ending,
     terms: Terms,
 ) -> Option<()> {
@@ -144,14 +144,14 @@ fn print_head(
 }
 
 /// A header that cannot become two.
-fn header(name: &str, value: &str) -> Option<Header> {
+fn header(name: &str, value: &str) -> Option<tiny_http::Header> {
     let is_sound = !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
         && value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
     if !is_sound {
         return None;
     }
-    Header::from_bytes(name, value).ok()
+    tiny_http::Header::from_bytes(name, value).ok()
 }
 
 /// A body on its way from its source to the client. The head leaves with the first bytes.
@@ -229,7 +229,7 @@ fn write(stream: &mut Stream, parts: &[&[u8]]) -> Result<(), SendError> {
 mod tests {
     use super::*;
 
-    fn head(headers: &[(&'static str, String)], ending: &Ending, terms: Terms) -> Option<String> {
+    fn head(headers: &[Header], ending: &Ending, terms: Terms) -> Option<String> {
         let mut out = b"old".to_vec();
         print_head(&mut out, 200, headers, ending, terms)?;
         Some(String::from_utf8(out).unwrap())
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_head_carries_our_framing_and_no_library_name() {
-        let printed = head(&[("X-A", "b".to_owned())], &Ending::Length(7), PLAIN).unwrap();
+        let printed = head(&[("X-A", "b".into())], &Ending::Length(7), PLAIN).unwrap();
         assert!(printed.starts_with("HTTP/1.1 200 OK\r\n"), "{printed}");
         assert!(printed.contains("Server: quorlite\r\n"), "{printed}");
         assert!(printed.ends_with("X-A: b\r\nContent-Length: 7\r\n\r\n"), "{printed}");
@@ -252,9 +252,9 @@ mod tests {
     #[test]
     fn a_header_cannot_become_two() {
         for value in ["a\r\nX: y", "a\nb", "a\rb", "\0", "\u{e9}"] {
-            assert!(head(&[("Location", value.to_owned())], &Ending::NoBody, PLAIN).is_none());
+            assert!(head(&[("Location", value.into())], &Ending::NoBody, PLAIN).is_none());
         }
-        let reserved = [("Content-Length", "98765".to_owned()), ("server", "x".to_owned())];
+        let reserved = [("Content-Length", "98765".into()), ("server", "x".into())];
         assert!(!head(&reserved, &Ending::NoBody, PLAIN).unwrap().contains("98765"));
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here reads or writes a socket: a request is made by `connection`, a reply is sent by
 //! `reply`.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,10 +65,13 @@ pub struct Reply {
     /// Headers beside those that the listener itself sets (length, date, connection, server), which
     /// are ignored here. Values are ASCII without control characters; a reply with any other is
     /// sent as a 500.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<Header>,
     /// The body; not sent for HEAD, 204 and 304.
     pub content: Content,
 }
+
+/// Name and value of a reply's header. Most values are the same in every reply.
+pub type Header = (&'static str, Cow<'static, str>);
 
 /// A reply's body.
 pub enum Content {

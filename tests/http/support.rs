@@ -52,7 +52,7 @@ impl Handler for Routes {
             "/stream" => self.stream(&request.query),
             "/panic" => panic!("asked for"),
             "/header" => Reply {
-                headers: vec![("Location", "/a\r\nX-Evil: 1".to_owned())],
+                headers: vec![("Location", "/a\r\nX-Evil: 1".into())],
                 ..text(200, "never sent")
             },
             "/about" => {

@@ -118,10 +118,13 @@ fn counters_count() {
     }
     let all = server.get("/debug/vars").text();
     assert!(all.ends_with("}\n"), "{all}");
-    for map in ["cmdline", "memstats", "http", "store", "db", "queue"] {
+    for map in ["cmdline", "memstats", "http", "store", "db", "queue", "log", "listener"] {
         assert!(all.contains(&format!("\"{map}\":")), "{map} in {all}");
     }
     let one = server.get("/debug/vars?key=http").json();
+    let listener = &server.get("/debug/vars?key=listener").json()["listener"];
+    assert!(listener["connections_accepted"].as_u64() > Some(0), "{listener}");
+    assert!(listener["requests"].as_u64() > Some(0) && listener["bytes_out"].as_u64() > Some(0));
     assert!(one["http"]["executions"].is_u64() && one.get("store").is_none(), "{one}");
 }
 
