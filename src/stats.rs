@@ -75,10 +75,8 @@ pub enum Stat {
     NumSnapshots,
     /// Checkpoints that failed.
     NumSnapshotsFailed,
-    /// Databases replaced by a snapshot or a load.
+    /// Databases replaced by a load.
     NumRestores,
-    /// Starts that had to rebuild the database.
-    NumRestoresStart,
     /// Starts that went on from the database on disk.
     NumRestoresStartSkipped,
     /// VACUUMs by the timetable.
@@ -147,7 +145,7 @@ const fn row(stat: Stat, group: &'static str, key: &'static str, help: &'static 
 }
 
 /// All counters, in the order of [`Stat`], each group in one run.
-pub const TABLE: [Row; 59] = [
+pub const TABLE: [Row; 58] = [
     row(Stat::Backups, "http", "backups", "Backups asked for."),
     row(Stat::Boots, "http", "boot", "Files sent to /boot."),
     row(Stat::ExecuteStatements, "http", "execute_stmts_rx", "Statements received by /db/execute."),
@@ -221,13 +219,7 @@ pub const TABLE: [Row; 59] = [
     ),
     row(Stat::NumSnapshots, "store", "num_snapshots", "Checkpoints completed."),
     row(Stat::NumSnapshotsFailed, "store", "num_snapshots_failed", "Checkpoints that failed."),
-    row(Stat::NumRestores, "store", "num_restores", "Databases replaced by a snapshot or a load."),
-    row(
-        Stat::NumRestoresStart,
-        "store",
-        "num_restores_start",
-        "Starts that had to rebuild the database.",
-    ),
+    row(Stat::NumRestores, "store", "num_restores", "Databases replaced by a load."),
     row(
         Stat::NumRestoresStartSkipped,
         "store",

@@ -312,6 +312,25 @@ fn every_module_of_the_tree_has_its_layer() {
     }
 }
 
+#[test]
+fn every_counter_is_counted_by_somebody() {
+    for (table, prefix) in [("stats.rs", "Stat"), ("http/counters.rs", "Count")] {
+        let texts = each("src", ".rs");
+        let rows = texts.iter().find(|(path, _)| path == table).expect("the table is there");
+        let named = rows.1.match_indices(&format!("{prefix}::")).map(|(at, start)| {
+            let rest = &rows.1[at + start.len()..];
+            &rest[..rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len())]
+        });
+        let counters: std::collections::BTreeSet<&str> = named.collect();
+        assert!(counters.len() > 10, "{table} has its rows");
+        for counter in counters {
+            let wanted = format!("{prefix}::{counter}");
+            let is_counted = texts.iter().any(|(path, text)| path != table && names(text, &wanted));
+            assert!(is_counted, "nobody counts {wanted}: delete its row in src/{table}");
+        }
+    }
+}
+
 fn lines(findings: &[Finding]) -> Vec<usize> {
     findings.iter().map(|(line, _)| *line).collect()
 }

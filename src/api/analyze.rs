@@ -29,7 +29,7 @@ pub(super) fn sql(api: &Api, request: &mut Request<'_>, params: &Params) -> Repl
     let started = Instant::now();
     let statements = if request.method == Method::Get {
         let Some(sql) = &params.sql else { return reply::text(400, "query not specified") };
-        vec![body::single(sql.clone())]
+        vec![Statement::plain(sql.clone())]
     } else {
         match body::submission(request, body::Form::Json) {
             Ok(submission) => submission.statements,

@@ -18,7 +18,7 @@ const TERM_HEADER: &str = "X-QUORLITE-RAFT-TERM";
 /// Answers GET with a copy and HEAD with what is known of one.
 pub(super) fn backup(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let Some(format) = format(params) else { return reply::text(400, "invalid backup format") };
-    if !params.has(Flag::NoLeader) && api.node.status().role != "Leader" {
+    if !params.has(Flag::NoLeader) && !api.node.is_leader() {
         return api.not_leader(request, params);
     }
     let compress = params.has(Flag::Compress);

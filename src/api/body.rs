@@ -7,7 +7,7 @@ use std::io::Read;
 
 use super::json::push_string;
 use super::reply;
-use crate::command::{BadBody, Parameters, Statement, parse_statements};
+use crate::command::{BadBody, Statement, parse_statements};
 use crate::http::{Reply, Request};
 
 /// Longest body with statements. It is held in memory about three times (bytes, statements and
@@ -97,12 +97,7 @@ fn parse_text(body: Vec<u8>) -> Result<Submission, BadBody> {
     let mut payload = vec![b'['];
     push_string(&mut payload, &sql);
     payload.push(b']');
-    Ok(Submission { statements: vec![single(sql)], payload })
-}
-
-/// A statement without parameters.
-pub(super) fn single(sql: String) -> Statement {
-    Statement { sql, parameters: Parameters::Positional(Vec::new()) }
+    Ok(Submission { statements: vec![Statement::plain(sql)], payload })
 }
 
 #[cfg(test)]
@@ -113,14 +108,14 @@ mod tests {
     fn the_payload_is_the_array_as_it_came() {
         let submission = parse_json(b" [\"a\", \"\"] and more".to_vec()).ok().unwrap();
         assert_eq!(submission.payload, b" [\"a\", \"\"]");
-        assert_eq!(submission.statements, [single("a".to_owned())]);
+        assert_eq!(submission.statements, [Statement::plain("a".to_owned())]);
     }
 
     #[test]
     fn text_is_one_statement_and_its_payload_reads_back() {
         let sql = "SELECT '\u{e9}<\"'\n;";
         let submission = parse_text(sql.as_bytes().to_vec()).ok().unwrap();
-        assert_eq!(submission.statements, [single(sql.to_owned())]);
+        assert_eq!(submission.statements, [Statement::plain(sql.to_owned())]);
         assert_eq!(parse_statements(&submission.payload).unwrap().0, submission.statements);
         assert_eq!(parse_text(vec![]).err(), Some(BadBody::NoStatements));
         assert_eq!(parse_text(vec![0xff]).err(), Some(BadBody::InvalidJson));

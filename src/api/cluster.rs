@@ -12,15 +12,15 @@ use super::params::{Flag, Params};
 use super::{Api, RQLITE_VERSION, body, reply};
 use crate::duration;
 use crate::http::{Reply, Request};
-use crate::node::{Member, MemberError, Status};
+use crate::node::{Cluster, Member, MemberError};
 use crate::stats::{self, Stat};
 
 /// Answers the members, by id or as a list.
 pub(super) fn nodes(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
-    let (status, time) = timed_status(api);
+    let (cluster, time) = timed(api);
     let shown =
-        status.members.values().filter(|member| member.is_voter || params.has(Flag::NonVoters));
-    let described = shown.map(|member| (member.id.clone(), describe(member, &status, time)));
+        cluster.members.values().filter(|member| member.is_voter || params.has(Flag::NonVoters));
+    let described = shown.map(|member| (member.id.clone(), describe(member, &cluster, time)));
     let answer = if params.wants_node_list {
         json!({ "nodes": described.map(|(_, node)| node).collect::<Vec<_>>() })
     } else {
@@ -31,10 +31,9 @@ pub(super) fn nodes(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
 
 /// Answers who leads.
 pub(super) fn leader(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
-    let (status, time) = timed_status(api);
-    let leader = status.leader.as_ref().and_then(|leader| status.members.get(leader));
-    let Some(leader) = leader else { return api.not_leader(request, params) };
-    json_reply(&describe(leader, &status, time), params)
+    let (cluster, time) = timed(api);
+    let Some(leader) = cluster.leader() else { return api.not_leader(request, params) };
+    json_reply(&describe(leader, &cluster, time), params)
 }
 
 /// Hands leadership to the member that the body names, or to any.
@@ -95,17 +94,18 @@ pub(super) fn reap(_: &Api, _: &mut Request<'_>, _: &Params) -> Reply {
     reply::bytes(b"{\"snapshots_reaped\":0,\"wals_checkpointed\":0}\n".to_vec())
 }
 
-fn timed_status(api: &Api) -> (Status, Duration) {
+/// The cluster, and how long it took this node to tell.
+fn timed(api: &Api) -> (Cluster, Duration) {
     let started = Instant::now();
-    let status = api.node.status();
-    (status, started.elapsed())
+    let cluster = api.node.cluster();
+    (cluster, started.elapsed())
 }
 
 /// A member as clients know it. This node has reached itself; others are not called from here, so
 /// they count as reached only while they lead, which is heard.
-fn describe(member: &Member, status: &Status, time: Duration) -> Value {
-    let is_self = member.id == status.id;
-    let leads = status.leader.as_ref() == Some(&member.id);
+fn describe(member: &Member, cluster: &Cluster, time: Duration) -> Value {
+    let is_self = member.id == cluster.id;
+    let leads = cluster.leader.as_ref() == Some(&member.id);
     let mut fields = Map::new();
     if !member.http_address.is_empty() {
         fields.insert("api_addr".to_owned(), json!(format!("http://{}", member.http_address)));

@@ -18,17 +18,16 @@ pub(super) fn readyz(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
 
 /// Adds a line a check; false when one failed, which is then the last line.
 fn check(api: &Api, params: &Params, report: &mut Vec<String>) -> bool {
-    let status = api.node.status();
-    if status.leader.is_none() {
+    if !api.node.has_leader() {
         report.push("[+]leader does not exist".to_owned());
         return false;
     }
     report.push("[+]leader ok".to_owned());
-    if !status.is_caught_up {
+    if !api.node.is_caught_up() {
         report.push("[+]store not ready".to_owned());
         return false;
     }
-    if let Some(fault) = status.fault {
+    if let Some(fault) = api.node.fault() {
         report.push(format!("[+]store not ready: {fault}"));
         return false;
     }

@@ -57,11 +57,10 @@ pub(super) fn load(api: &Api, request: &mut Request<'_>, params: &Params) -> Rep
 
 /// Replaces the database of a node that is alone.
 pub(super) fn boot(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
-    let status = api.node.status();
-    if status.role != "Leader" {
+    if !api.node.is_leader() {
         return reply::text(503, "not leader");
     }
-    if status.members.len() > 1 {
+    if api.node.cluster().members.len() > 1 {
         return reply::text(503, "not single-node");
     }
     let start = match peek(request) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::params::Params;
 use super::{Api, reply};
 use crate::http::{Counters, Reply, Request};
-use crate::node::Status;
+use crate::node::{Cluster, Status};
 use crate::stats;
 
 /// The type of Prometheus' text format.
@@ -74,14 +74,15 @@ fn push_metric(text: &mut String, name: &str, kind: &str, help: &str, value: u64
 
 fn gauges(status: &Status, api: &Api) -> Vec<(&'static str, &'static str, u64)> {
     let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let leads = status.leader.as_ref() == Some(&status.id);
+    let Cluster { id, leader, members } = &status.cluster;
+    let leads = leader.as_ref() == Some(id);
     vec![
         ("up_seconds", "Seconds since the start.", api.started.elapsed().as_secs()),
         ("resident_bytes", "Memory in use.", resident_bytes()),
         ("raft_is_leader", "1 when this node leads.", u64::from(leads)),
-        ("raft_has_leader", "1 when a leader is known.", u64::from(status.leader.is_some())),
+        ("raft_has_leader", "1 when a leader is known.", u64::from(leader.is_some())),
         ("raft_term", "Current term.", status.term),
-        ("raft_members", "Members of the cluster.", wide(status.members.len())),
+        ("raft_members", "Members of the cluster.", wide(members.len())),
         ("raft_last_index", "Last entry in the log.", status.last.index),
         ("raft_commit_index", "Last entry committed.", status.commit_index),
         ("raft_applied_index", "Last entry applied.", status.applied.index),

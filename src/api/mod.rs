@@ -197,9 +197,8 @@ impl Api {
 
     /// Where the leader answers this request; `None` when nobody else is known to lead.
     fn leader_location(&self, path: &str, query: &str) -> Option<String> {
-        let status = self.node.status();
-        let leader = status.leader.filter(|leader| *leader != status.id)?;
-        let address = &status.members.get(&leader)?.http_address;
+        let cluster = self.node.cluster();
+        let address = &cluster.leader().filter(|leader| leader.id != cluster.id)?.http_address;
         let separator = if query.is_empty() { "" } else { "?" };
         Some(format!("http://{address}{path}{separator}{query}"))
     }

@@ -159,9 +159,8 @@ impl Api {
         if submission.statements.iter().any(|statement| disallowed_pragma(&statement.sql)) {
             return self.disallowed(form(Endpoint::Execute, params));
         }
-        let has_leader = params.has(Flag::NoLeader)
-            || self.queue.has_written_lately()
-            || self.node.status().leader.is_some();
+        let has_leader =
+            params.has(Flag::NoLeader) || self.queue.has_written_lately() || self.node.has_leader();
         if !has_leader {
             stats::add(Stat::LeaderNotFound, 1);
             return reply::text(503, "leader not found");

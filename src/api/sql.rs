@@ -44,7 +44,7 @@ pub(super) fn execute(api: &Api, request: &mut Request<'_>, params: &Params) -> 
 pub(super) fn query(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let started = Instant::now();
     let statements = if request.method == Method::Get {
-        params.sql.clone().map(body::single).into_iter().collect()
+        params.sql.clone().map(Statement::plain).into_iter().collect()
     } else {
         match body::submission(request, BodyForm::JsonOrText) {
             Ok(submission) => submission.statements,
@@ -148,8 +148,7 @@ impl Api {
 
     /// A replica answers for itself, a voter asks the leader.
     fn automatic_level(&self) -> Level {
-        let status = self.node.status();
-        let is_voter = status.members.get(&status.id).is_none_or(|member| member.is_voter);
+        let is_voter = self.node.cluster().own().is_none_or(|member| member.is_voter);
         if is_voter { Level::Weak } else { Level::None }
     }
 

@@ -57,7 +57,7 @@ fn tree(api: &Api) -> Value {
 
 fn cluster(api: &Api, status: &Status) -> Value {
     json!({
-        "addr": raft_address(status, &status.id),
+        "addr": raft_address(status, &status.cluster.id),
         "api_addr": api.settings.http_address,
         "https": "false",
     })
@@ -119,9 +119,9 @@ fn runtime() -> Value {
 }
 
 fn store(api: &Api, status: &Status) -> Value {
-    let leader = status.leader.as_deref().unwrap_or_default();
+    let leader = status.cluster.leader.as_deref().unwrap_or_default();
     let mut store = json!({
-        "addr": raft_address(status, &status.id),
+        "addr": raft_address(status, &status.cluster.id),
         "apply_timeout": duration::print(api.settings.apply_timeout),
         "db_applied_index": status.applied.index,
         "db_conf": { "fk_constraints": status.database.foreign_keys },
@@ -132,8 +132,8 @@ fn store(api: &Api, status: &Status) -> Value {
         "fsm_term": status.applied.term,
         "fsm_update_time": unix_moment(status.applied_unix_milliseconds),
         "leader": { "addr": raft_address(status, leader), "node_id": leader },
-        "node_id": status.id,
-        "nodes": status.members.values().map(|member| json!({
+        "node_id": status.cluster.id,
+        "nodes": status.cluster.members.values().map(|member| json!({
             "id": member.id,
             "addr": member.raft_address,
             "suffrage": suffrage(member.is_voter),
@@ -173,8 +173,9 @@ fn quorlite(status: &Status) -> Value {
 }
 
 fn raft(status: &Status) -> Value {
-    let is_voter = status.members.get(&status.id).is_some_and(|member| member.is_voter);
+    let is_voter = status.cluster.own().is_some_and(|member| member.is_voter);
     let configuration: Vec<String> = status
+        .cluster
         .members
         .values()
         .map(|member| {
@@ -194,7 +195,7 @@ fn raft(status: &Status) -> Value {
         "latest_configuration_index": status.membership_index,
         "log_size": status.log_bytes,
         "log_size_friendly": friendly(status.log_bytes),
-        "num_peers": status.members.len().saturating_sub(1),
+        "num_peers": status.cluster.members.len().saturating_sub(1),
         "state": status.role,
         "term": status.term,
         "voter": is_voter,
@@ -213,13 +214,6 @@ fn snapshot_store(status: &Status) -> Value {
 }
 
 fn sqlite3(database: &DatabaseStatus) -> Value {
-    let foreign_keys = if database.foreign_keys { "1" } else { "0" };
-    let pragmas = json!({
-        "foreign_keys": foreign_keys,
-        "journal_mode": "wal",
-        "synchronous": "0",
-        "wal_autocheckpoint": "0",
-    });
     json!({
         "compile_options": database.compile_options,
         "db_size": database.bytes,
@@ -232,7 +226,7 @@ fn sqlite3(database: &DatabaseStatus) -> Value {
             "page_size": database.page_size,
         },
         "path": database.path,
-        "pragmas": { "ro": pragmas, "rw": pragmas },
+        "pragmas": { "ro": database.reader_pragmas, "rw": database.writer_pragmas },
         "size": database.page_size.saturating_mul(database.page_count),
         "version": database.version,
         "wal_size": database.wal_bytes,
@@ -240,7 +234,7 @@ fn sqlite3(database: &DatabaseStatus) -> Value {
 }
 
 fn raft_address<'s>(status: &'s Status, id: &str) -> &'s str {
-    status.members.get(id).map_or("", |member| member.raft_address.as_str())
+    status.cluster.members.get(id).map_or("", |member| member.raft_address.as_str())
 }
 
 fn suffrage(is_voter: bool) -> &'static str {

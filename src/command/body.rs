@@ -164,7 +164,7 @@ impl<'de> Visitor<'de> for StatementSeed<'_> {
     }
 
     fn visit_str<E: Error>(self, sql: &str) -> Result<Statement, E> {
-        Ok(Statement { sql: sql.to_owned(), parameters: Parameters::Positional(Vec::new()) })
+        Ok(Statement::plain(sql))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Statement, A::Error> {

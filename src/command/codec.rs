@@ -92,11 +92,10 @@ impl Command {
         bytes.extend(self.stamp.seed.to_le_bytes());
         bytes.extend(instructions_max.to_le_bytes());
         match &self.work {
-            Work::Batch(_) => bytes.extend_from_slice(payload),
+            Work::Batch(_) | Work::Read => bytes.extend_from_slice(payload),
             Work::Load { sha256 } | Work::Script { sha256 } => {
                 bytes.extend(json!({ "sha256": sha256 }).to_string().into_bytes());
             }
-            Work::Read => bytes.extend_from_slice(payload),
         }
         bytes
     }

@@ -16,7 +16,7 @@
 //! | 32     | -    | payload, JSON (all integers above are little-endian)           |
 //!
 //! The payload of kinds 1 and 2 is the array of statements as the client sent it, of kinds 3
-//! and 4 `{"sha256":"..."}`, of kind 5 nothing.
+//! and 4 `{"sha256":"..."}`, of kind 5 the array of the statements' texts, for people only.
 
 mod body;
 mod codec;
@@ -57,6 +57,13 @@ pub struct Statement {
     /// Bound to the statements in the text: each takes as many positional values as it needs,
     /// from where the one before it stopped; names are for all of them.
     pub parameters: Parameters,
+}
+
+impl Statement {
+    /// One to which nothing is bound.
+    pub fn plain(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), parameters: Parameters::Positional(Vec::new()) }
+    }
 }
 
 /// The leader's clock and the seed of all randomness in one entry (architecture: determinism).

@@ -4,12 +4,14 @@
 //! user runs. A limit that differed between nodes would make one of them fail a write that the
 //! others take: limits are constants of the version, never settings.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Result, version_number};
 
 use super::clock::Clock;
@@ -85,6 +87,13 @@ const OPTIONS_REQUIRED: &[&str] = &[
     "THREADSAFE=1",
 ];
 
+/// Pragmas that say how a connection works.
+pub const PRAGMAS: &[&str] =
+    &["busy_timeout", "foreign_keys", "journal_mode", "synchronous", "wal_autocheckpoint"];
+
+/// Values of [`PRAGMAS`], as text.
+pub type Pragmas = BTreeMap<&'static str, String>;
+
 /// What of the replicated state is a setting of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriterSettings {
@@ -117,12 +126,13 @@ pub fn check_build() -> std::result::Result<(), Vec<&'static str>> {
     if version_number() < SQLITE_VERSION_MIN {
         missing.push("SQLite 3.51.3 or later");
     }
-    let used = |option: &str| -> Result<bool> {
-        let connection = Connection::open_in_memory()?;
+    let asked = Connection::open_in_memory();
+    let used = |option: &str| -> bool {
         let sql = "SELECT sqlite_compileoption_used(?1)";
-        connection.query_row(sql, [option], |row| row.get(0))
+        let answer = asked.as_ref().map(|one| one.query_row(sql, [option], |row| row.get(0)));
+        matches!(answer, Ok(Ok(true)))
     };
-    missing.extend(OPTIONS_REQUIRED.iter().filter(|option| !used(option).unwrap_or(false)));
+    missing.extend(OPTIONS_REQUIRED.iter().filter(|option| !used(option)));
     if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
@@ -182,6 +192,17 @@ pub(super) fn open_reader(path: &Path) -> Result<(Connection, Arc<Guard>)> {
     connection.set_prepared_statement_cache_capacity(READER_STATEMENTS);
     let guard = Guard::install(&mut connection, Access::Read)?;
     Ok((connection, guard))
+}
+
+/// What SQLite says of [`PRAGMAS`] on this connection, as text.
+pub(super) fn pragmas(connection: &Connection) -> Result<Pragmas> {
+    let value = |pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| match row.get_ref(0)? {
+            ValueRef::Integer(number) => Ok(number.to_string()),
+            other => Ok(other.as_str()?.to_owned()),
+        })
+    };
+    PRAGMAS.iter().map(|&pragma| Ok((pragma, value(pragma)?))).collect()
 }
 
 /// What both kinds have in common (SQLite: security.html).

@@ -15,7 +15,7 @@ use super::fault::{self, Fault, FaultKind, Verdict};
 use super::outcome::{Outcome, StatementResult};
 use super::scan;
 use super::work::Ended;
-use crate::command::{Parameters, Stamp, Statement};
+use crate::command::{Stamp, Statement};
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -304,7 +304,7 @@ impl Applier {
 
     /// Runs one statement; gives what it changed, if it changed anything.
     fn script_statement(&self, sql: String, number: u64) -> Result<Option<StatementResult>, Stop> {
-        let statement = Statement { sql, parameters: Parameters::Positional(Vec::new()) };
+        let statement = Statement::plain(sql);
         let run = Run {
             before_each: &|| self.writer().meter.start(0),
             ..self.run(RowsOf::Returning, Enclosure::Transaction)

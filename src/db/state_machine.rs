@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::apply::{Applied, Applier, Task};
 use super::checkpoint::{self, Checkpoint, CheckpointError, Marked};
-use super::connection::WriterSettings;
+use super::connection::{self, Pragmas, WriterSettings};
 use super::fault::{Fault, FaultKind};
 use super::mark::{Settings, Standing};
 use super::outcome::Outcome;
@@ -200,6 +200,15 @@ impl StateMachine {
             Ok(Wal { bytes: bytes(frames), to_copy: bytes(frames - copied.min(frames)) })
         });
         counted.map_err(|error| Fault::of(&error))
+    }
+
+    /// How the write connection works.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn pragmas(&mut self) -> Result<Pragmas, Fault> {
+        let pragmas = self.applier.unguarded(|writer| connection::pragmas(writer));
+        pragmas.map_err(|error| Fault::of(&error))
     }
 
     /// The pool of read connections.

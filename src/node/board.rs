@@ -119,6 +119,10 @@ impl Board {
         lock(&self.raft).clone()
     }
 
+    pub(super) fn has_leader(&self) -> bool {
+        lock(&self.raft).leader.is_some()
+    }
+
     pub(super) fn disk(&self) -> DiskView {
         lock(&self.disk).clone()
     }

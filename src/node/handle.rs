@@ -17,10 +17,11 @@ use super::backups::Backups;
 use super::board::{Board, NotApplied};
 use super::consensus::{Event, Proposal};
 use super::loads::Loads;
-use super::status::Status;
+use super::status::{Cluster, Identity, Status};
 use super::writer::Order;
-use crate::command::{Batch, Command, Parameters, Stamp, Statement, Work};
-use crate::db::outcome::StatementResult;
+use crate::command::{Batch, Command, Stamp, Statement, Work};
+use crate::db::connection::Pragmas;
+use crate::db::outcome::{Rows, StatementResult};
 use crate::db::readers::{Gone, QueryOptions, ReadError as QueryError, Readers};
 use crate::raft::Index;
 
@@ -40,7 +41,23 @@ pub(super) struct Inner {
     pub(super) readers: Arc<Readers>,
     pub(super) backups: Backups,
     pub(super) loads: Loads,
-    pub(super) identity: super::status::Identity,
+    pub(super) identity: Identity,
+    /// How the write connection works, but for what entries change.
+    pub(super) writer_pragmas: Pragmas,
+}
+
+impl Inner {
+    /// Runs a query of the node's own; fails in SQLite's words.
+    pub(super) fn ask(&self, sql: &str) -> Result<Rows, String> {
+        let nobody: Gone = Arc::new(|| false);
+        let asked = [Statement::plain(sql)];
+        let answer = self.readers.query(&asked, &QueryOptions::default(), &nobody);
+        match answer.map_err(|error| error.to_string())?.pop().map(|outcome| outcome.result) {
+            Some(StatementResult::Rows(rows)) => Ok(rows),
+            Some(StatementResult::Failed(text)) => Err(text),
+            Some(StatementResult::Written { .. }) | None => Err("no rows".to_owned()),
+        }
+    }
 }
 
 impl Handle {
@@ -213,11 +230,9 @@ impl Handle {
         let Some(staged) = self.inner.loads.stage(upload, accept)? else {
             return Ok(Answer { index: 0, outcomes: Vec::new() });
         };
-        let payload = staged.payload();
-        let answer = self.propose(staged.work(), payload.as_bytes(), wait_max);
+        let answer = self.propose(staged.work(), &[], wait_max);
         if matches!(answer, Err(ProposeError::OutcomeUnknown(_))) {
-            // Its entry may yet be applied; if not, the next start removes the body.
-            std::mem::forget(staged);
+            staged.outlive();
         }
         answer.map_err(LoadError::Propose)
     }
@@ -234,7 +249,8 @@ impl Handle {
         result.recv().map_err(|_| stopping)?
     }
 
-    /// A picture of the node.
+    /// A picture of the node. Costs a walk through its folder and some queries: see
+    /// [`Self::cluster`] and the questions after it for what is asked often.
     pub fn status(&self) -> Status {
         Status::of(&self.inner)
     }
@@ -256,22 +272,32 @@ impl Handle {
     /// # Errors
     /// SQLite's words.
     pub fn probe_database(&self) -> Result<(), String> {
-        let one = Statement {
-            sql: "SELECT 1".to_owned(),
-            parameters: Parameters::Positional(Vec::new()),
-        };
-        let nobody: Gone = Arc::new(|| false);
-        let answer = self.inner.readers.query(&[one], &QueryOptions::default(), &nobody);
-        match answer.map_err(|error| error.to_string())?.pop().map(|outcome| outcome.result) {
-            Some(StatementResult::Rows(_)) => Ok(()),
-            Some(StatementResult::Failed(text)) => Err(text),
-            Some(StatementResult::Written { .. }) | None => Err("no rows".to_owned()),
-        }
+        self.inner.ask("SELECT 1").map(drop)
+    }
+
+    /// The members and who leads.
+    pub fn cluster(&self) -> Cluster {
+        Cluster::of(&self.inner, self.inner.board.raft())
     }
 
     /// Whether this node leads and may serve reads and writes as the leader. Costs nothing.
     pub fn is_leader(&self) -> bool {
         self.inner.board.is_leading()
+    }
+
+    /// Whether a leader is known: this node or another.
+    pub fn has_leader(&self) -> bool {
+        self.inner.board.has_leader()
+    }
+
+    /// Whether everything committed before the start has been applied again. Costs nothing.
+    pub fn is_caught_up(&self) -> bool {
+        self.inner.board.is_caught_up()
+    }
+
+    /// Why entries wait to be applied; `None` when all is well.
+    pub fn fault(&self) -> Option<String> {
+        self.inner.board.fault()
     }
 
     /// Removes a member; an unknown id is a success.

@@ -32,11 +32,15 @@ pub(super) struct Staged {
     claims: Arc<Claims>,
     body: Body,
     kind: Kind,
+    /// Whether the claim stays when this is dropped.
+    is_outlived: bool,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        self.claims.release(&self.body.sha256);
+        if !self.is_outlived {
+            self.claims.release(&self.body.sha256);
+        }
     }
 }
 
@@ -50,9 +54,10 @@ impl Staged {
         }
     }
 
-    /// What its entry shows to people.
-    pub(super) fn payload(&self) -> String {
-        format!("{{\"sha256\":\"{}\",\"bytes\":{}}}", self.body.sha256, self.body.bytes)
+    /// Keeps the claim, since an entry that names the body may yet be applied. If none is, the
+    /// next start removes it.
+    pub(super) fn outlive(mut self) {
+        self.is_outlived = true;
     }
 }
 
@@ -80,7 +85,7 @@ impl Loads {
         let mut staging = self.claims.stage().map_err(disk)?;
         copy(&mut upload, &mut staging)?;
         let body = self.claims.finish(staging).map_err(disk)?;
-        let staged = Staged { claims: Arc::clone(&self.claims), body, kind };
+        let staged = Staged { claims: Arc::clone(&self.claims), body, kind, is_outlived: false };
         if kind == Kind::Database {
             load::check(&staged.body.path, || true).map_err(refuse)?;
         }

@@ -12,7 +12,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use super::answers::ProposeError;
 use super::handle::Handle;
 use super::start::Settings;
-use crate::command::{Batch, Parameters, Statement};
+use crate::command::{Batch, Statement};
 use crate::db::outcome::StatementResult;
 use crate::os;
 use crate::stats::{self, Stat};
@@ -87,10 +87,8 @@ pub(super) fn start(handle: &Handle, settings: &Settings) -> io::Result<Timetabl
 }
 
 fn perform(handle: &Handle, duty: &Duty) {
-    let statement =
-        Statement { sql: duty.sql.to_owned(), parameters: Parameters::Positional(Vec::new()) };
     let batch = Batch {
-        statements: vec![statement],
+        statements: vec![Statement::plain(duty.sql)],
         transaction: false,
         returns_rows: false,
         instructions_max: 0,

@@ -27,7 +27,7 @@
 //!   the next start recovers as after a power cut.
 //! * Entries of this node that cannot be applied for its own reasons are never answered for.
 
-pub mod answers;
+mod answers;
 mod applying;
 mod backups;
 mod board;
@@ -38,7 +38,7 @@ mod loads;
 mod maintenance;
 mod membership;
 mod start;
-pub mod status;
+mod status;
 mod upkeep;
 mod writer;
 
@@ -48,4 +48,4 @@ pub use answers::{
 };
 pub use handle::Handle;
 pub use start::{Node, Settings, StartError};
-pub use status::{BackupsStatus, DatabaseStatus, Member, Status};
+pub use status::{BackupsStatus, Cluster, DatabaseStatus, Member, Status};

@@ -9,9 +9,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 
 use super::backups::Backups;
 use super::board::Board;
@@ -29,6 +29,7 @@ use crate::db::state_machine::{self, StateMachine};
 use crate::db::work::Interrupter;
 use crate::os;
 use crate::raft::{Core, EntryId, EntryKind, HardState, Index, Start, Term};
+use crate::stats::{self, Stat};
 use crate::storage::durable;
 use crate::storage::lock::DirectoryLock;
 use crate::storage::{Entry, Log, Options, Recovered};
@@ -100,6 +101,8 @@ pub struct Node {
     maintenance: Option<maintenance::Timetable>,
     /// Ends a statement that the writer is in.
     interrupter: Interrupter,
+    /// Closed by the writer thread when it ends.
+    writer_ended: Receiver<()>,
     /// Held until everything has ended.
     _lock: DirectoryLock,
 }
@@ -125,7 +128,9 @@ impl Node {
         let (mut log, recovered) =
             Log::open(&settings.directory.join("raft"), Options::default()).map_err(sentence)?;
         let machine = open_machine(settings)?;
-        let interrupter = machine.interrupter();
+        if machine.applied() != EntryId::default() {
+            stats::add(Stat::NumRestoresStartSkipped, 1);
+        }
         let mut content = look_through(&log)?;
         if content.membership.is_none() {
             content.membership = membership_of_mark(&machine)?;
@@ -148,6 +153,7 @@ impl Node {
             election_ticks: TICKS_PER_ELECTION,
         });
         let parts = Parts {
+            lock,
             core,
             log,
             machine,
@@ -158,10 +164,10 @@ impl Node {
             membership_index,
             identity,
         };
-        let (handle, threads) = parts.start(settings)?;
-        update_own_addresses(&handle, settings);
-        let maintenance = maintenance::start(&handle, settings).map_err(sentence)?;
-        Ok(Self { handle, threads, maintenance: Some(maintenance), interrupter, _lock: lock })
+        let mut node = parts.start(settings)?;
+        update_own_addresses(&node.handle, settings);
+        node.maintenance = Some(maintenance::start(&node.handle, settings).map_err(sentence)?);
+        Ok(node)
     }
 
     /// A door to the node.
@@ -169,15 +175,10 @@ impl Node {
         self.handle.clone()
     }
 
-    /// Lets nobody wait any longer for what may never come.
-    pub fn begin_stop(&self) {
-        self.handle.inner.board.post_stopping();
-    }
-
     /// Ends the threads, in order: nothing new is proposed, what was proposed is saved and
     /// applied, and a last checkpoint makes the next start quick.
     pub fn stop(mut self) {
-        self.begin_stop();
+        self.handle.inner.board.post_stopping();
         drop(self.maintenance.take());
         self.handle.inner.readers.stop();
         drop(self.handle.inner.events.send(Event::Stop));
@@ -188,25 +189,19 @@ impl Node {
             }
         }
     }
-}
 
-impl Node {
     /// A statement that goes on for longer than the patience of whoever stops the node is ended;
     /// it is in the log, and the next start begins it again.
     fn interrupt_late_statement(&self) {
-        let deadline = Instant::now() + STATEMENT_PATIENCE;
-        while Instant::now() < deadline {
-            if self.threads.iter().all(JoinHandle::is_finished) {
-                return;
-            }
-            std::thread::sleep(STATEMENT_PATIENCE / 1000);
+        if let Err(RecvTimeoutError::Timeout) = self.writer_ended.recv_timeout(STATEMENT_PATIENCE) {
+            self.interrupter.interrupt();
         }
-        self.interrupter.interrupt();
     }
 }
 
 /// Everything that the threads are made of.
 struct Parts {
+    lock: DirectoryLock,
     core: Core,
     log: Log,
     machine: StateMachine,
@@ -219,13 +214,15 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(self, settings: &Settings) -> Result<(Handle, Vec<JoinHandle<()>>), StartError> {
+    fn start(mut self, settings: &Settings) -> Result<Node, StartError> {
         let (events, event_queue) = bounded(EVENTS_MAX);
         // Never full: what it holds is bounded by the bytes in flight and by the callers.
         let (orders, order_queue) = unbounded();
         let board = Arc::new(Board::default());
         let readers = self.machine.readers();
         let pins = self.machine.pins();
+        let interrupter = self.machine.interrupter();
+        let writer_pragmas = self.machine.pragmas().map_err(sentence)?;
         let policy = Policy {
             entries_max: settings.checkpoint_entries,
             wal_bytes_max: settings.checkpoint_wal_bytes,
@@ -251,14 +248,34 @@ impl Parts {
         let upkeep = Upkeep::new(policy, checkpoint, self.claims, self.named_bodies);
         let writer =
             Writer::new(self.log, self.machine, upkeep, events.clone(), Arc::clone(&board), term);
+        let (ends, writer_ended) = bounded(0);
         let threads = vec![
             os::spawn_owner("consensus", move || consensus.run()).map_err(sentence)?,
-            os::spawn_owner("writer", move || writer.run(&order_queue)).map_err(sentence)?,
+            os::spawn_owner("writer", move || {
+                writer.run(&order_queue);
+                drop(ends);
+            })
+            .map_err(sentence)?,
         ];
         let backups = Backups::new(cluster, Arc::clone(&readers), pins, &settings.directory);
-        let inner =
-            Inner { events, orders, board, readers, backups, loads, identity: self.identity };
-        Ok((Handle { inner: Arc::new(inner) }, threads))
+        let inner = Inner {
+            events,
+            orders,
+            board,
+            readers,
+            backups,
+            loads,
+            identity: self.identity,
+            writer_pragmas,
+        };
+        Ok(Node {
+            handle: Handle { inner: Arc::new(inner) },
+            threads,
+            maintenance: None,
+            interrupter,
+            writer_ended,
+            _lock: self.lock,
+        })
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::board::RaftView;
 use super::handle::Inner;
-use crate::command::{Parameters, Statement, Value};
-use crate::db::connection;
-use crate::db::outcome::StatementResult;
-use crate::db::readers::{Gone, QueryOptions};
+use crate::command::Value;
+use crate::db::connection::{self, Pragmas};
 use crate::db::wal;
 use crate::os;
 use crate::raft::{EntryId, Index, NodeId, Term};
@@ -27,19 +25,26 @@ pub struct Member {
     pub is_voter: bool,
 }
 
-/// A picture of the node, for `/status`, `/nodes` and `/readyz`.
+/// Who there is, and who leads.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub struct Cluster {
     /// This node's name.
     pub id: NodeId,
-    /// `Leader`, `Follower`, `Candidate` or `Shutdown`.
-    pub role: &'static str,
-    /// The current term.
-    pub term: Term,
     /// Who leads, if known.
     pub leader: Option<NodeId>,
     /// All members, by id.
     pub members: BTreeMap<NodeId, Member>,
+}
+
+/// A picture of the node, for `/status` and `/metrics`.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The members and who leads.
+    pub cluster: Cluster,
+    /// `Leader`, `Follower`, `Candidate` or `Shutdown`.
+    pub role: &'static str,
+    /// The current term.
+    pub term: Term,
     /// Index of the entry that made them members.
     pub membership_index: Index,
     /// Last entry in the log.
@@ -93,7 +98,11 @@ pub struct DatabaseStatus {
     pub compile_options: Vec<String>,
     /// Whether foreign keys are enforced (replicated state).
     pub foreign_keys: bool,
-    /// Read connections: open, in use.
+    /// How the write connection works.
+    pub writer_pragmas: Pragmas,
+    /// How read connections work.
+    pub reader_pragmas: Pragmas,
+    /// Read connections that are open.
     pub readers_open: usize,
     /// Of these, in use.
     pub readers_busy: usize,
@@ -123,6 +132,23 @@ pub(super) struct Identity {
     pub(super) directory: PathBuf,
 }
 
+impl Cluster {
+    pub(super) fn of(inner: &Inner, raft: RaftView) -> Self {
+        let members = raft.membership.members;
+        Self { id: inner.identity.id.clone(), leader: raft.leader, members }
+    }
+
+    /// This node, as the members know it.
+    pub fn own(&self) -> Option<&Member> {
+        self.members.get(&self.id)
+    }
+
+    /// The member that leads, if it is known.
+    pub fn leader(&self) -> Option<&Member> {
+        self.members.get(self.leader.as_ref()?)
+    }
+}
+
 impl Status {
     /// Looks at everything once.
     pub(super) fn of(inner: &Inner) -> Self {
@@ -131,16 +157,14 @@ impl Status {
         let database = database_status(inner, disk.foreign_keys);
         let directory = &inner.identity.directory;
         Self {
-            id: inner.identity.id.clone(),
             role: raft.role,
             term: raft.term,
-            leader: raft.leader,
-            members: raft.membership.members,
             membership_index: raft.membership_index,
             last: raft.last,
             log_start: disk.log_start,
             // What is applied is committed, though the core may not have looked yet.
             commit_index: raft.commit.max(disk.applied.index),
+            cluster: Cluster::of(inner, raft),
             applied: disk.applied,
             applied_unix_milliseconds: disk.applied_unix_milliseconds,
             checkpoint: disk.checkpoint,
@@ -162,11 +186,10 @@ fn database_status(inner: &Inner, foreign_keys: bool) -> DatabaseStatus {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified());
     let modified = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let number = |pragma: &str| match pragma_values(inner, pragma).first() {
-        Some(Value::Integer(number)) => u64::try_from(*number).unwrap_or(0),
-        _ => 0,
-    };
-    let compile_options = pragma_values(inner, "compile_options");
+    let first = |pragma: &str| pragma_texts(inner, pragma).into_iter().next().unwrap_or_default();
+    let number = |pragma: &str| first(pragma).parse().unwrap_or(0);
+    let mut writer_pragmas = inner.writer_pragmas.clone();
+    writer_pragmas.insert("foreign_keys", u8::from(foreign_keys).to_string());
     let (readers_busy, readers_idle) = inner.readers.counts();
     DatabaseStatus {
         bytes: bytes(&path),
@@ -179,28 +202,22 @@ fn database_status(inner: &Inner, foreign_keys: bool) -> DatabaseStatus {
         page_count: number("page_count"),
         freelist_count: number("freelist_count"),
         version: connection::sqlite_version().to_owned(),
-        compile_options: compile_options
-            .into_iter()
-            .filter_map(|value| match value {
-                Value::Text(text) => Some(text),
-                _ => None,
-            })
-            .collect(),
+        compile_options: pragma_texts(inner, "compile_options"),
         foreign_keys,
+        writer_pragmas,
+        reader_pragmas: connection::PRAGMAS.iter().map(|&name| (name, first(name))).collect(),
         readers_open: readers_busy + readers_idle,
         readers_busy,
     }
 }
 
-fn pragma_values(inner: &Inner, pragma: &str) -> Vec<Value> {
-    let statement = Statement {
-        sql: format!("PRAGMA {pragma}"),
-        parameters: Parameters::Positional(Vec::new()),
-    };
-    let nobody: Gone = Arc::new(|| false);
-    let answer = inner.readers.query(&[statement], &QueryOptions::default(), &nobody);
-    match answer.ok().and_then(|mut outcomes| outcomes.pop()).map(|outcome| outcome.result) {
-        Some(StatementResult::Rows(rows)) => rows.values,
-        _ => Vec::new(),
-    }
+/// What a pragma shows, a text for each row; none when SQLite does not answer.
+fn pragma_texts(inner: &Inner, pragma: &str) -> Vec<String> {
+    let rows = inner.ask(&format!("PRAGMA {pragma}")).map(|rows| rows.values).unwrap_or_default();
+    let texts = rows.into_iter().filter_map(|value| match value {
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Text(text) => Some(text),
+        Value::Null | Value::Real(_) | Value::Blob(_) => None,
+    });
+    texts.collect()
 }

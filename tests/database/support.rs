@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quorlite::command::{Batch, Parameters, Stamp, Statement, Value};
+use quorlite::command::{Batch, Stamp, Statement, Value};
 use quorlite::db::outcome::{Outcome, Rows, StatementResult};
 use quorlite::db::{
     Applied, Applier, Gone, Interrupter, QueryOptions, Readers, Task, WriterSettings,
@@ -104,7 +104,7 @@ pub(crate) fn task(index: u64, batch: &Batch) -> Task<'_> {
 }
 
 pub(crate) fn statement(sql: &str) -> Statement {
-    Statement { sql: sql.to_owned(), parameters: Parameters::Positional(Vec::new()) }
+    Statement::plain(sql)
 }
 
 pub(crate) fn batch(statements: &[&str]) -> Batch {

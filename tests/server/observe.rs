@@ -84,9 +84,13 @@ fn the_status_tree_has_the_known_keys() {
     assert_eq!(at(&tree, "store.leader.node_id"), "one");
     assert_eq!(at(&tree, "os.pid"), &json!(server.pid()));
     for kind in ["ro", "rw"] {
-        for (pragma, value) in
-            [("foreign_keys", "0"), ("journal_mode", "wal"), ("synchronous", "0")]
-        {
+        for (pragma, value) in [
+            ("busy_timeout", "5000"),
+            ("foreign_keys", "0"),
+            ("journal_mode", "wal"),
+            ("synchronous", "0"),
+            ("wal_autocheckpoint", "0"),
+        ] {
             let path = format!("store.sqlite3.pragmas.{kind}.{pragma}");
             assert_eq!(at(&tree, &path), value, "{path}");
         }
