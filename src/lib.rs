@@ -10,7 +10,7 @@
 //!                     |   +------------------ outcomes ----------- owns SQLite's write connection
 //!                     v
 //!                 reader pool (read-only connections, on the worker's own thread)
-//!                 backup threads (read-only connections pinned to one raft index)
+//!                 backups (read-only connections, each pinned to one raft index)
 //! ```
 //!
 //! **One write.** `http` parses the head and frames the body; `api` parses the statements and
@@ -22,24 +22,24 @@
 //! read-only connection from `db::readers`, and encodes the rows. It never waits for the writer.
 //!
 //! **One backup.** `node` has the writer open a read transaction between two batches, so that it
-//! stands at exactly one raft index; a backup thread reads the pages in order through it, and the
-//! worker sends them as they come, with their exact number announced before the first byte.
+//! stands at exactly one raft index; the worker reads the pages in order through it and sends
+//! them as they come, with their exact number announced before the first byte.
 //!
 //! # Code map
 //!
 //! | folder | what it is |
 //! |---|---|
+//! | [`command`] | what an entry of the log asks for, parsed and as bytes |
 //! | [`raft`] | the protocol as a pure state machine: no clock, disk, network or thread |
 //! | [`storage`] | the hand-written Raft log and the other files that must survive a crash |
 //! | [`db`] | SQLite: deterministic execution, checkpoints, snapshots, dumps; alone names rusqlite |
 //! | [`http`] | the listener: connections to requests, replies to bytes; knows no routes |
-//! | [`node`] | the threads that join the four above |
+//! | [`node`] | the threads that join `raft`, `storage` and `db` |
 //! | [`api`] | the HTTP API; sees the node only through `node::Handle` |
 //! | [`config`] | the command line, from one table of flags to one checked value |
 //! | [`shell`] | the client; imports nothing of the server |
 //!
-//! and the files beside them: [`command`] (what a log entry asks for), [`server`] (builds
-//! everything, stops it in order), [`inspect`] (prints a log for people), [`stats`] (counters),
+//! and the files beside them: [`server`] (builds everything, stops it in order), [`inspect`] (prints a log for people), [`stats`] (counters),
 //! [`duration`] (lengths of time as Go writes them), [`os`] (threads, clocks, randomness).
 //!
 //! # Invariants

@@ -13,16 +13,13 @@ use super::results::{self, Endpoint, Envelope};
 use super::sql::form;
 use super::{Api, reply};
 use crate::db::scan::disallowed_pragma;
+use crate::db::upload::may_be_file;
 use crate::http::{Reply, Request};
 use crate::node::{Accept, Answer, LoadError, ProposeError};
 use crate::stats::{self, Stat};
 
 /// First bytes that are looked at: enough for the pragmas that a script begins with.
 const PEEK_BYTES: u64 = 512;
-/// How a SQLite file begins (SQLite: fileformat2.html).
-const SQLITE_MAGIC: &[u8] = b"SQLite format";
-/// How a gzip stream begins (RFC 1952, section 2.3.1).
-const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 /// A body shorter than this cannot be booted from.
 const BOOT_BYTES_MIN: usize = 32;
 
@@ -34,7 +31,7 @@ pub(super) fn load(api: &Api, request: &mut Request<'_>, params: &Params) -> Rep
         Ok(start) => start,
         Err(error) => return cut_short(&error),
     };
-    let is_file = is_file(&start);
+    let is_file = may_be_file(&start);
     if !is_file && disallowed_pragma(&String::from_utf8_lossy(&start)) {
         return api.disallowed(form);
     }
@@ -70,7 +67,7 @@ pub(super) fn boot(api: &Api, request: &mut Request<'_>, params: &Params) -> Rep
     if start.len() < BOOT_BYTES_MIN {
         return reply::text(503, "EOF");
     }
-    if !is_file(&start) {
+    if !may_be_file(&start) {
         return reply::text(400, "invalid SQLite data");
     }
     let mut upload = start.as_slice().chain(&mut request.body);
@@ -92,9 +89,4 @@ fn peek(request: &mut Request<'_>) -> io::Result<Vec<u8>> {
 
 fn cut_short(error: &io::Error) -> Reply {
     reply::text(400, &format!("cannot read the request body: {error}"))
-}
-
-/// Whether the bytes may be a SQLite file, plain or packed, rather than SQL text.
-fn is_file(start: &[u8]) -> bool {
-    start.starts_with(SQLITE_MAGIC) || start.starts_with(GZIP_MAGIC)
 }

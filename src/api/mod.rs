@@ -8,6 +8,7 @@
 //!
 //! | file                          | answers                                                    |
 //! |-------------------------------|------------------------------------------------------------|
+//! | `routes`                      | who answers what; `/`, `/debug/pprof`                      |
 //! | `sql`, `queue`                | `/db/execute`, `/db/query`, `/db/request`                  |
 //! | `analyze`                     | `/db/sql`                                                  |
 //! | `backup`, `load`              | `/db/backup`; `/db/load`, `/boot`                          |

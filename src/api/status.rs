@@ -164,6 +164,7 @@ fn quorlite(status: &Status) -> Value {
         },
         "backups": {
             "running": status.backups.running,
+            "ended": status.backups.ended,
             "oldest_age": duration::print(status.backups.oldest_age),
             "wal_bytes_max": status.backups.wal_bytes_max,
             "age_max": duration::print(status.backups.age_max),

@@ -5,10 +5,10 @@
 use super::load::LoadError;
 
 /// Bytes of the header (SQLite: fileformat2.html, section 1.3).
-pub const HEADER_BYTES: usize = 100;
+pub(super) const HEADER_BYTES: usize = 100;
 
 /// By this beginning a file is taken for a database; what follows must then be right.
-pub const BEGINNING: &[u8] = b"SQLite format";
+pub(super) const BEGINNING: &[u8] = b"SQLite format";
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 

@@ -1,4 +1,4 @@
-//! The `upkeep` thread: VACUUM and PRAGMA optimize on a timetable, as entries of the log.
+//! The `maintenance` thread: VACUUM and PRAGMA optimize on a timetable, as entries of the log.
 //!
 //! Both change what every node must change alike, so they are proposed like any write, and only
 //! a leader's proposals are taken. This thread decides nothing but the time.
@@ -41,7 +41,7 @@ impl Drop for Timetable {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            log::error!("the upkeep thread had panicked");
+            log::error!("the maintenance thread had panicked");
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn start(handle: &Handle, settings: &Settings) -> io::Result<Timetabl
     }
     let (stop, stopped) = bounded::<()>(0);
     let handle = handle.clone();
-    let thread = os::spawn("upkeep", move || {
+    let thread = os::spawn("maintenance", move || {
         loop {
             let now = Instant::now();
             for duty in duties.iter_mut().filter(|duty| duty.due <= now) {

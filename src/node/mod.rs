@@ -6,9 +6,24 @@
 //! |---|---|---|---|
 //! | `consensus` | the raft core, proposals not yet saved | proposals, reads, "saved up to", ticks | the writer what to save and what is committed; readers their index |
 //! | `writer` | the log's end, SQLite's write connection, the mark | append and apply, pin, checkpoint | "saved up to"; outcomes to whoever waits |
-//! | `upkeep` | its timetable | the time | proposals of VACUUM and PRAGMA optimize |
-//! | callers (`api-N`) | a borrowed read connection | | events, and each waits for its own reply |
-//! | `backup-N` | a pinned read connection | | pages |
+//! | `maintenance` | its timetable | the time | proposals of VACUUM and PRAGMA optimize |
+//! | callers (`api-N`) | a borrowed read connection, or a backup's pinned one | | events, orders to pin or to make a checkpoint; each waits for its own reply |
+//! | `dump`, `gzip-N` | what a backup in SQL or a packed one is made from | | its bytes, through bounded pipes |
+//!
+//! # Files
+//!
+//! | file | is for |
+//! |---|---|
+//! | `answers` | what callers ask and are answered: read this first |
+//! | `handle` | the door: every question a caller may ask |
+//! | `start` | opening the directory, starting and stopping the threads |
+//! | `consensus` | its thread |
+//! | `writer`, `applying`, `upkeep` | its thread: saving; applying; checkpoints, pins and limits |
+//! | `maintenance` | its thread |
+//! | `board` | what the two owners let everybody see |
+//! | `status` | a picture of everything, for people |
+//! | `membership` | the members, as entries hold them |
+//! | `backups`; `loads`, `claims` | databases going out; databases coming in, and who needs their files |
 //!
 //! # The life of a write
 //!

@@ -37,9 +37,10 @@
 //! | commit | the last entry known to be on a quorum's disks |
 //! | match | the last entry known to be on one member's disk |
 //!
-//! This core elects and commits among any number of voters; messages between them are not part of
-//! it yet, so a candidate is elected by the votes that its own disk can give: those of a cluster
-//! of one.
+//! # What it leaves out
+//!
+//! It counts votes and copies of any number of voters, but has no messages between them. So a
+//! candidate is elected by the votes that its own disk can give: those of a cluster of one.
 
 mod core;
 mod quorum;

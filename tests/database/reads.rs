@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorlite::db::{Gone, QueryOptions, ReadError, Readers};
+use quorlite::db::readers::{Gone, QueryOptions, ReadError, Readers};
 
 use crate::support::{Database, nobody_leaves, query, rows, show, statement};
 

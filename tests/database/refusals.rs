@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use quorlite::command::Batch;
-use quorlite::db::{FaultKind, QueryOptions, scan};
+use quorlite::db::fault::FaultKind;
+use quorlite::db::readers::QueryOptions;
+use quorlite::db::scan;
 
 use crate::support::{Database, batch, query, show, task};
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use quorlite::command::Stamp;
-use quorlite::db::Fault;
+use quorlite::db::fault::Fault;
 
 use crate::support::{Database, show};
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorlite::command::{Batch, Stamp, Statement, Value};
+use quorlite::db::apply::{Applied, Applier, Task};
+use quorlite::db::connection::WriterSettings;
 use quorlite::db::outcome::{Outcome, Rows, StatementResult};
-use quorlite::db::{
-    Applied, Applier, Gone, Interrupter, QueryOptions, Readers, Task, WriterSettings,
-};
+use quorlite::db::readers::{Gone, QueryOptions, Readers};
+use quorlite::db::work::Interrupter;
 use quorlite::raft::EntryId;
 use tempfile::TempDir;
 
