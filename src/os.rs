@@ -1,4 +1,4 @@
-//! The machine: threads with names, clocks, memory and free space.
+//! The machine: threads with names, locks, clocks, memory and free space.
 //!
 //! What differs between systems, or must be found by a reader who asks "who looks at the
 //! clock?", is here. Nothing here knows what a node or a request is.
@@ -6,6 +6,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,13 @@ pub fn spawn_with_stack<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     Builder::new().name(name.to_owned()).stack_size(stack_bytes).spawn(work)
+}
+
+/// Locks, also what a thread has panicked over. Nobody panics while holding one of the locks here
+/// with its value half changed; threads that own state do not outlive a panic (see
+/// [`spawn_owner`]).
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The wall clock: time since 1970. It may go back; only stamps and reports may use it.

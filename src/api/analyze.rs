@@ -22,6 +22,7 @@ use crate::os;
 const BLOB_BYTES_MAX: usize = 4096;
 /// The Julian day of 1970-01-01.
 const JULIAN_DAY_1970: f64 = 2_440_587.5;
+/// Without leap seconds, as SQLite counts.
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 /// Answers what each statement would be rewritten to, or why it is no SQL.

@@ -16,6 +16,7 @@ pub(super) enum Failure {
     Text(u16, String),
 }
 
+/// What a client is told that came too late.
 const STOPPING: &str = "node is stopping";
 
 impl From<ReadError> for Failure {

@@ -88,7 +88,7 @@ pub(super) fn push_unsigned(out: &mut Vec<u8>, mut value: u64) {
     let mut start = digits.len();
     loop {
         start -= 1;
-        digits[start] = b"0123456789"[usize::try_from(value % 10).expect("one digit")];
+        digits[start] = b"0123456789"[usize::try_from(value % 10).expect("a digit is below 10")];
         value /= 10;
         if value == 0 {
             break;
@@ -110,7 +110,7 @@ pub(super) fn push_double(out: &mut Vec<u8>, value: f64) {
         write!(out, "{value:e}").expect("a Vec takes everything");
         if size >= 1e21 {
             let exponent = out[start..].iter().position(|byte| *byte == b'e');
-            out.insert(start + exponent.expect("asked for") + 1, b'+');
+            out.insert(start + exponent.expect("printed with an exponent") + 1, b'+');
         }
     } else {
         write!(out, "{value}").expect("a Vec takes everything");
@@ -122,7 +122,8 @@ pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let length = STANDARD.encode_slice(bytes, &mut out[start..]).expect("there is room");
+    let length =
+        STANDARD.encode_slice(bytes, &mut out[start..]).expect("room for all of it was made");
     out.truncate(start + length);
     out.push(b'"');
 }

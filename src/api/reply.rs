@@ -5,6 +5,7 @@
 
 use crate::http::{Content, Reply};
 
+/// The types of most answers, as Go writes them.
 pub(super) const JSON: &str = "application/json; charset=utf-8";
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 

@@ -13,9 +13,12 @@ use super::{Batch, Command, Stamp, Work};
 
 /// Bytes before the payload.
 const HEAD_LENGTH: usize = 32;
+/// The layout in the table above. A reader refuses any other.
 const VERSION: u8 = 1;
+/// The only flag.
 const FLAG_TRANSACTION: u8 = 1;
 
+/// Kinds of entries: never reused for anything else, since logs live long.
 const KIND_EXECUTE: u8 = 1;
 const KIND_REQUEST: u8 = 2;
 const KIND_LOAD: u8 = 3;

@@ -20,7 +20,7 @@ pub(super) fn usage() -> String {
     rows.sort_by_key(|(flag, _)| flag.0);
     let mut text = HEAD.to_owned();
     for (flag, standing) in rows {
-        describe(&mut text, flag, standing).expect("a String takes all that is written");
+        describe(&mut text, flag, standing).expect("a String takes everything");
     }
     text
 }

@@ -29,9 +29,13 @@ use crate::duration::Span;
 /// The level of Raft's own log lines where `-raft-log-level` names none.
 const LOG_LEVEL: LevelFilter = LevelFilter::Warn;
 
-/// Stands in where a flag says 0 for "the default".
+/// Heartbeat and election, where a flag says 0 for "the default".
 const PROTOCOL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The same for the entries that make a checkpoint due.
 const CHECKPOINT_ENTRIES: u64 = 8192;
+
+/// The same for the time between looking at them.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the command line asks for.

@@ -10,10 +10,12 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rusqlite::ffi;
+
+use crate::os;
 
 /// Julian day number of 1970-01-01T00:00Z in milliseconds: SQLite's clock counts from there.
 const JULIAN_EPOCH_MILLISECONDS: i64 = 210_866_760_000_000;
@@ -140,7 +142,7 @@ unsafe extern "C" fn open(
 }
 
 fn watched(default: &'static ffi::sqlite3_io_methods) -> &'static Methods {
-    let mut known = METHODS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = os::lock(&METHODS);
     if let Some(methods) = known.iter().find(|methods| ptr::eq(methods.default, default)) {
         return methods;
     }

@@ -14,7 +14,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// How text is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(super) enum Encoding {
     /// UTF-8.
     Utf8,
     /// UTF-16, little-endian.
@@ -25,7 +25,7 @@ pub enum Encoding {
 
 /// What a file's header promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// Bytes of a page: a power of two from 512 to 65,536.
     pub page_bytes: u32,
     /// Pages in the file; `None` when a program too old to keep this field wrote last.
@@ -39,7 +39,7 @@ impl Header {
     ///
     /// # Errors
     /// [`LoadError::Header`] with the field that cannot be.
-    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, LoadError> {
+    pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, LoadError> {
         let wrong = |what: String| Err(LoadError::Header(what));
         if &bytes[..16] != MAGIC {
             return wrong("its first 16 bytes are not those of SQLite 3".to_owned());
@@ -75,7 +75,7 @@ impl Header {
     }
 
     /// Bytes the file must have, where the header says.
-    pub fn bytes(&self) -> Option<u64> {
+    pub(super) fn bytes(&self) -> Option<u64> {
         self.pages.map(|pages| u64::from(pages) * u64::from(self.page_bytes))
     }
 
@@ -83,7 +83,7 @@ impl Header {
     ///
     /// # Errors
     /// [`LoadError::Short`] or [`LoadError::Long`].
-    pub fn check_length(&self, bytes: u64) -> Result<(), LoadError> {
+    pub(super) fn check_length(&self, bytes: u64) -> Result<(), LoadError> {
         let page_bytes = self.page_bytes;
         let found = bytes;
         let Some(pages) = self.pages else {
@@ -101,7 +101,7 @@ impl Header {
     ///
     /// # Errors
     /// [`LoadError::Long`].
-    pub fn check_not_longer(&self, bytes: u64) -> Result<(), LoadError> {
+    pub(super) fn check_not_longer(&self, bytes: u64) -> Result<(), LoadError> {
         match self.pages {
             Some(pages) if self.bytes().is_some_and(|promised| bytes > promised) => {
                 Err(LoadError::Long { pages, page_bytes: self.page_bytes })

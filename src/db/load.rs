@@ -130,7 +130,8 @@ fn find_faults(connection: &Connection) -> rusqlite::Result<String> {
         let fault: String = row.get(0)?;
         if fault != "ok" {
             let between = if faults.is_empty() { "" } else { "; " };
-            write!(faults, "{between}{}", fault.replace('\n', ", ")).expect("a String takes all");
+            write!(faults, "{between}{}", fault.replace('\n', ", "))
+                .expect("a String takes everything");
         }
     }
     Ok(faults)
@@ -144,7 +145,7 @@ fn immutable_uri(path: &Path) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
                 uri.push(char::from(*byte));
             }
-            _ => write!(uri, "%{byte:02x}").expect("a String takes all"),
+            _ => write!(uri, "%{byte:02x}").expect("a String takes everything"),
         }
     }
     uri + "?immutable=1"

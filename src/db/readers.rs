@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{error, fmt};
 
@@ -20,6 +20,7 @@ use super::fault::{Fault, FaultKind};
 use super::guard::{Access, Guard};
 use super::outcome::{Outcome, StatementResult};
 use crate::command::Statement;
+use crate::os::lock;
 
 /// Connections kept open without work; each holds a file handle and some 100 KiB. More are
 /// opened when they are needed, which takes about a quarter of a millisecond.
@@ -104,6 +105,7 @@ struct Reader {
     foreign_keys: bool,
 }
 
+/// Why a query was ended early, as its watch holds it.
 const NOT_ENDED: u8 = 0;
 const TIMED_OUT: u8 = 1;
 const CLIENT_GONE: u8 = 2;
@@ -439,9 +441,4 @@ impl Watch {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Nothing is half done under these locks, so that one left by a panic is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

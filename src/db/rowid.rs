@@ -8,10 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::hooks::Action;
 use rusqlite::{Connection, Result};
+
+use crate::os;
 
 /// Row ids from here on are looked at.
 const LARGE: i64 = 1 << 32;
@@ -46,7 +48,7 @@ impl LargeRowIds {
             return None;
         }
         let tables = {
-            let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tables = os::lock(&self.tables);
             std::mem::take(&mut *tables)
         };
         tables.into_iter().find(|table| {
@@ -58,7 +60,7 @@ impl LargeRowIds {
     }
 
     fn note(&self, table: &str) {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = os::lock(&self.tables);
         if !tables.contains(table) {
             tables.insert(table.to_owned());
         }

@@ -10,13 +10,14 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::fault::Fault;
+use crate::os;
 use crate::raft::EntryId;
 
 /// Page cache of a snapshot's connection: pages pass by once, so little is worth keeping.
@@ -166,7 +167,7 @@ impl Snapshot {
 
     /// Reads from the snapshot. If it was ended meanwhile, that is the result.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> io::Result<T>) -> io::Result<T> {
-        let mut slot = self.pin.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = os::lock(&self.pin.connection);
         let result = match slot.as_ref() {
             Some(connection) => work(connection),
             None => Err(io::Error::other("the snapshot is closed")),
@@ -243,7 +244,7 @@ impl Pins {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Pin>>> {
-        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+        os::lock(&self.shared.open)
     }
 }
 

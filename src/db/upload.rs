@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -102,11 +102,6 @@ impl<'a> Upload<'a> {
         self.kind
     }
 
-    /// What the database's header promises; `None` for anything else.
-    pub fn header(&self) -> Option<Header> {
-        self.header
-    }
-
     fn recognise(&mut self, mut head: Vec<u8>) -> Result<(), LoadError> {
         if head.is_empty() {
             self.kind = Kind::Empty;
@@ -155,7 +150,7 @@ impl<'a> Upload<'a> {
 
     /// Tells a broken upload from a broken file.
     fn explain(&self, error: io::Error) -> LoadError {
-        let noted = self.source_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let noted = os::lock(&self.source_error).take();
         match noted {
             Some(source) => LoadError::Read(source),
             None if !self.is_packed => LoadError::Read(error),
@@ -196,7 +191,7 @@ impl<R: Read> Read for Noted<R> {
                 return error;
             }
             let kind = error.kind();
-            *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            *os::lock(&self.error) = Some(error);
             io::Error::from(kind)
         })
     }

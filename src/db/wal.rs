@@ -22,9 +22,13 @@ use std::path::{Path, PathBuf};
 
 use crate::storage::durable;
 
+/// Bytes before the first frame (SQLite: fileformat2.html, section 4.1).
 const HEADER_BYTES: usize = 32;
+
 /// Bytes before the page in each frame.
 pub(super) const FRAME_HEADER_BYTES: usize = 24;
+
+/// How a WAL begins; the lowest bit says in which byte order its checksums are made.
 const MAGIC: u32 = 0x377f_0682;
 
 /// Read at a time: large enough that the system reads ahead, small beside a node's memory.

@@ -16,6 +16,7 @@ const PERIOD: u64 = 1_000;
 /// that, everybody else's writes have waited too long.
 const DEFAULT_MAX: u64 = 20_000_000_000;
 
+/// How far a statement is, as the meter's state holds it.
 const RUNNING: u8 = 0;
 const EXCEEDED: u8 = 1;
 const STOPPED: u8 = 2;

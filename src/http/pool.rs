@@ -5,7 +5,7 @@
 //! that is being served, unless there are as many threads as there may be.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::counters::{Count, Tally};
 use super::limits::{STACK_BYTES, THREAD_IDLE};
@@ -100,7 +100,7 @@ impl Pool {
             }
             state.waiting += 1;
             let woken = self.wake.wait_timeout(state, THREAD_IDLE);
-            let (held, timeout) = woken.expect("nothing panics while it holds the pool");
+            let (held, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
             state = held;
             state.waiting -= 1;
             is_surplus = timeout.timed_out();
@@ -108,6 +108,6 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics while it holds the pool")
+        os::lock(&self.state)
     }
 }

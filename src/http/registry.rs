@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::counters::{Count, Tally};
 use super::limits::Limits;
+use crate::os;
 
 /// States of a link beside "at rest since millisecond N", which is N.
 const AT_WORK: u64 = u64::MAX;
@@ -202,7 +203,7 @@ impl Registry {
                 break;
             }
             let waited = self.changed.wait_timeout(open, left);
-            open = waited.expect("nothing panics while it holds the registry").0;
+            open = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         for link in open.links.values() {
             link.cut();
@@ -215,7 +216,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().expect("nothing panics while it holds the registry")
+        os::lock(&self.open)
     }
 }
 

@@ -5,10 +5,11 @@
 //! until an index is applied. Nothing is decided here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::membership::Membership;
+use crate::os::lock;
 use crate::raft::{EntryId, Index, NodeId, Term};
 
 /// Longest sleep between two looks at whether the node is stopping.
@@ -164,9 +165,4 @@ impl Board {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         result
     }
-}
-
-/// Nobody panics while holding one of these locks; if somebody did, the value is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::os;
 use crate::storage::bodies::{Bodies, Body, Staging};
 
 /// The folder of bodies, with a count of claims on each.
@@ -46,7 +47,7 @@ impl Claims {
     /// The system's, with the path in it.
     pub(super) fn finish(&self, staging: Staging) -> io::Result<Body> {
         // Under the lock, so that the last other claim on this content cannot go in between.
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = os::lock(&self.counts);
         let body = staging.finish()?;
         *counts.entry(body.sha256.clone()).or_default() += 1;
         Ok(body)
@@ -54,13 +55,13 @@ impl Claims {
 
     /// One more who needs a body that somebody has claimed.
     pub(super) fn claim(&self, sha256: &str) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = os::lock(&self.counts);
         *counts.entry(sha256.to_owned()).or_default() += 1;
     }
 
     /// One less; the last one removes the body.
     pub(super) fn release(&self, sha256: &str) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = os::lock(&self.counts);
         let left = counts.get_mut(sha256).map_or(0, |count| {
             *count -= 1;
             *count

@@ -151,7 +151,7 @@ fn help_on_all(commands: &[Command]) -> String {
     let mut text = "Usage: quorlite COMMAND ...\n\nCommands:\n".to_owned();
     for command in commands {
         let call = format!("{} {}", command.name, command.words.join(" "));
-        writeln!(text, "  {call:<20}  {}", command.summary).expect("a String takes all");
+        writeln!(text, "  {call:<20}  {}", command.summary).expect("a String takes everything");
     }
     text.push_str("\nquorlite COMMAND --help tells more. quorlite --version prints the version.\n");
     text
@@ -165,7 +165,7 @@ fn help_on(command: &Command) -> String {
     );
     for Choice(name, value, meaning) in command.options {
         let call = format!("--{name} {}", value.unwrap_or_default());
-        writeln!(text, "  {call:<20}  {meaning}").expect("a String takes all");
+        writeln!(text, "  {call:<20}  {meaning}").expect("a String takes everything");
     }
     text.push('\n');
     text.push_str(command.details);

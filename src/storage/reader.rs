@@ -9,11 +9,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::record::{Flaw, Kind};
 use super::segment::Window;
 use super::view::{Entry, Span, View, bytes_in_memory};
+use crate::os;
 use crate::raft::{EntryId, Index, Term};
 
 /// Bytes read from a file at a time: as much as lies between two anchors.
@@ -148,8 +149,7 @@ impl Reader {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, View> {
-        // A panic of the owner ends the process; nobody else changes the view.
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+        os::lock(&self.view)
     }
 }
 

@@ -30,7 +30,10 @@ use crate::raft::{EntryId, HardState};
 /// The format that is written. A reader refuses what is newer.
 pub(super) const VERSION: u32 = 1;
 
+/// How a segment's head says what the file is.
 const HEAD_TEXT: [u8; 8] = *b"quorlog\n";
+
+/// Bytes of a head's body; see the table.
 const HEAD_BODY_BYTES: usize = 16;
 
 /// What a file holds behind its records.

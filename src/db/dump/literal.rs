@@ -63,7 +63,9 @@ fn push_real(out: &mut Vec<u8>, number: f64) {
     }
     let start = out.len();
     write!(out, "{number:e}").expect(ENDLESS);
-    let exponent = out[start..].iter().rposition(|byte| *byte == b'e').expect("asked for") + start;
+    let exponent =
+        out[start..].iter().rposition(|byte| *byte == b'e').expect("printed with an exponent")
+            + start;
     if !out[start..exponent].contains(&b'.') {
         out.splice(exponent..exponent, *b".0");
     }

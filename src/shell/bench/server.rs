@@ -16,8 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes received at a time while preparing.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Rows one filling statement adds, and the bytes of text in each.
+/// Rows that one filling statement adds: 2 MB, so that each is a small entry of the log.
 const FILL_ROWS: u64 = 2_000;
+
+/// Bytes of text in each.
 const FILL_ROW_BYTES: u64 = 1_000;
 
 /// Text that rows take their pieces from: more than gzip looks back on, so that a filled table
