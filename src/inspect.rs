@@ -4,7 +4,7 @@
 //! JSON object a line:
 //!
 //! ```text
-//! raft/0000000000000001.log 112 entry 3@2 execute 2026-11-21T03:04:05.678Z seed=1f ["INSERT ..."]
+//! 0000000001-00000000000000000001.log 128 entry 3@2 execute 2026-11-21T03:04:05.678Z seed=1f ["INSERT ..."]
 //! {"file":"...","offset":112,"condition":"good","kind":"entry","index":3,"term":2,...}
 //! ```
 

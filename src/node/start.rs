@@ -327,7 +327,12 @@ fn membership_of_mark(machine: &StateMachine) -> Result<Option<(Index, Membershi
         return Ok(None);
     }
     let membership = Membership::decode(text.as_bytes());
-    let error = || StartError("the mark of the database names no members".to_owned());
+    let error = || {
+        StartError(
+            "the mark of the database names no members: it was written by another version"
+                .to_owned(),
+        )
+    };
     Ok(Some((0, membership.ok_or_else(error)?)))
 }
 
@@ -342,8 +347,8 @@ fn settle_membership(
         return Ok((recovered.hard_state, index, membership));
     }
     if log.last() != EntryId::default() {
-        let text =
-            "the log has entries but names no members: files of the data directory are missing";
+        let text = "the log has entries but names no members: files of the data directory are missing; \
+             restore a backup into an empty one";
         return Err(StartError(text.to_owned()));
     }
     let id = settings.id.clone().unwrap_or_else(|| settings.raft_address.clone());
@@ -372,8 +377,8 @@ fn own_member(settings: &Settings, id: String) -> Member {
 fn check_continuity(log: &Log, applied: EntryId) -> Result<(), StartError> {
     if applied.index < log.start().index || applied.index > log.last().index {
         return Err(StartError(format!(
-            "the database stands at entry {}, the log holds entries {} to {}: they do not belong together. \
-             Restore a backup into an empty data directory",
+            "the database stands at entry {}, the log holds entries {} to {}: they do not belong \
+             together; restore a backup into an empty data directory",
             applied.index,
             log.start().index + 1,
             log.last().index
@@ -392,8 +397,8 @@ fn own_id(settings: &Settings, membership: &Membership) -> Result<String, StartE
     match (&settings.id, ids.next(), ids.next()) {
         (None, Some(only), None) => Ok(only.clone()),
         (Some(_) | None, _, _) => Err(StartError(format!(
-            "this data directory belongs to node {}, not to {wanted}: start it with -node-id of that name, \
-             or give {wanted} a directory of its own",
+            "this data directory belongs to node {}, not to {wanted}: start it with -node-id of \
+             that name, or give {wanted} a directory of its own",
             membership.members.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
         ))),
     }
