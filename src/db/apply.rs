@@ -14,7 +14,7 @@
 //! | PRAGMA, BEGIN, VACUUM, `OR ROLLBACK` ...      | alone, SQLite committing by itself        |
 //! | found to have ended the batch's transaction   | all is undone, then the same              |
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
@@ -56,8 +56,6 @@ pub struct Applied {
 /// The write connection and all that makes it deterministic.
 pub struct Applier {
     writer: Writer,
-    /// Applied and committed, but not yet answered, because an entry after them met a fault.
-    done: VecDeque<(EntryId, Applied)>,
     foreign_keys: bool,
     /// Some request has called `changes()`, so it must start each one at 0.
     changes_matter: bool,
@@ -94,45 +92,49 @@ impl Applier {
         let virtual_tables = writer.connection.query_row(sql, [], |row| row.get(0));
         let virtual_tables = virtual_tables.map_err(|error| Fault::of(&error))?;
         let foreign_keys = settings.foreign_keys;
-        let done = VecDeque::new();
-        Ok(Self { writer, done, foreign_keys, changes_matter: false, virtual_tables })
+        Ok(Self { writer, foreign_keys, changes_matter: false, virtual_tables })
     }
 
-    /// Applies entries in order and commits them.
+    /// Applies entries in order and commits them: all, or those before one that met a fault, so
+    /// that what is committed is always told. Whoever comes back with the rest learns of the fault.
     ///
     /// # Errors
-    /// Nothing is answered. Come back with the same entries (and maybe more) when the trouble is
-    /// over: those that were committed before it are then answered without being run again. With
-    /// `needs_restart`, only a restart helps.
-    ///
-    /// # Panics
-    /// When entries that were applied, but not answered, are missing at the front.
+    /// The first entry met a fault, and nothing of it is left: come back with it when the trouble
+    /// is over. With `needs_restart`, only a restart helps.
     pub fn apply(&mut self, tasks: &[Task<'_>]) -> Result<Vec<Applied>, Fault> {
-        let resumed = self.done.iter().map(|(id, _)| Some(*id));
-        let ids = tasks.iter().map(|task| Some(task.id)).chain(std::iter::repeat(None));
-        assert!(resumed.zip(ids).all(|(done, given)| done == given), "retried with other entries");
+        let mut done = Vec::with_capacity(tasks.len());
         let mut alone = BTreeSet::new();
-        while self.done.len() < tasks.len() {
-            let next = self.done.len();
+        while done.len() < tasks.len() {
+            let next = done.len();
             let shares = |at: &usize| !alone.contains(at) && !runs_alone(tasks[*at].batch);
             let end = next + (next..tasks.len()).take_while(shares).count();
-            if end == next {
-                let applied = self.alone(&tasks[next])?;
-                self.done.push_back((tasks[next].id, applied));
-                continue;
-            }
-            match self.together(&tasks[next..end]) {
-                Ok(applied) => {
-                    let ids = tasks[next..end].iter().map(|task| task.id);
-                    self.done.extend(ids.zip(applied));
+            let fault = if end == next {
+                match self.alone(&tasks[next]) {
+                    Ok(applied) => {
+                        done.push(applied);
+                        continue;
+                    }
+                    Err(fault) => fault,
                 }
-                Err(Broken::By(place)) => {
-                    alone.insert(next + place);
+            } else {
+                match self.together(&tasks[next..end]) {
+                    Ok(applied) => {
+                        done.extend(applied);
+                        continue;
+                    }
+                    Err(Broken::By(place)) => {
+                        alone.insert(next + place);
+                        continue;
+                    }
+                    Err(Broken::Fault(fault)) => fault,
                 }
-                Err(Broken::Fault(fault)) => return Err(fault),
+            };
+            if done.is_empty() || fault.needs_restart {
+                return Err(fault);
             }
+            break;
         }
-        Ok(self.done.drain(..).map(|(_, applied)| applied).collect())
+        Ok(done)
     }
 
     /// The connection, for what the server itself does between batches: the guard lets it pass.
@@ -217,12 +219,13 @@ impl Applier {
         };
         self.changes_matter |= self.writer.generator.take_changes_asked();
         let left_open = !self.writer.connection.is_autocommit();
-        self.rollback()?;
+        let rolled_back = self.rollback();
         let mut outcomes = result?;
+        // From here on something may be committed that must not be done again.
+        rolled_back.and_then(|()| self.settle(task.batch)).map_err(Fault::after_commit)?;
         if left_open {
             fail_last(&mut outcomes, LEFT_OPEN);
         }
-        self.settle(task.batch)?;
         Ok(Applied { outcomes, foreign_keys: self.foreign_keys })
     }
 
@@ -463,9 +466,14 @@ mod tests {
                 clock::fail_after(writes, code);
                 let first = applier.apply(&tasks);
                 clock::fail_after(u64::MAX, code);
-                let failed = first.as_ref().is_err_and(|fault| !fault.needs_restart);
-                assert_eq!(failed, first.is_err(), "{first:?}");
-                let applied = first.or_else(|_| applier.apply(&tasks)).unwrap();
+                assert!(!first.as_ref().is_err_and(|fault| fault.needs_restart), "{first:?}");
+                let failed = first.as_ref().map_or(0, Vec::len) < tasks.len();
+                let mut applied = first.unwrap_or_default();
+                while applied.len() < tasks.len() {
+                    let before = applied.len();
+                    applied.extend(applier.apply(&tasks[before..]).unwrap());
+                    assert!(applied.len() > before, "a call that succeeds applies something");
+                }
                 assert_eq!(applied.len(), 3);
                 let failure = "UNIQUE constraint failed: t.a".to_owned();
                 assert_eq!(applied[0].outcomes[1].result, StatementResult::Failed(failure));

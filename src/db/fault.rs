@@ -61,6 +61,11 @@ impl Fault {
         Self { kind, message, needs_restart: false }
     }
 
+    /// The same trouble, met when what it was met in may be committed: it must not be done again.
+    pub(super) fn after_commit(self) -> Self {
+        Self { needs_restart: true, ..self }
+    }
+
     /// A file is gone that this node has promised to hold.
     pub fn missing_file(name: &str) -> Self {
         Self::new(FaultKind::Unavailable, format!("the detached body {name} is missing"))

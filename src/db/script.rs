@@ -247,10 +247,12 @@ impl Applier {
         let foreign_keys = self.foreign_keys();
         self.set_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
         let result = self.script(stamp, sql);
-        self.rollback()?;
-        self.set_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        self.set_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, foreign_keys)?;
-        self.read_schema_again()?;
+        let settled = self.rollback().and_then(|()| {
+            self.set_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            self.set_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, foreign_keys)?;
+            self.read_schema_again()
+        });
+        settled.map_err(|fault| if result.is_ok() { fault.after_commit() } else { fault })?;
         let result = match result {
             Ok(result) => result,
             Err(Stop::Failed(message)) => StatementResult::Failed(message),

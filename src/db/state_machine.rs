@@ -83,14 +83,16 @@ impl StateMachine {
         Ok(Self { applier, marked, standing, readers, pins, interrupter, owes_checkpoint })
     }
 
-    /// Runs batches and commits them, as [`Applier::apply`].
+    /// Runs batches and commits them: all, or those before one that met a fault.
     ///
     /// # Errors
-    /// This node's own trouble; nothing is answered.
+    /// This node's own trouble, met in the first of them; see [`Applier::apply`].
     pub fn apply(&mut self, tasks: &[Task<'_>]) -> Result<Vec<Applied>, Fault> {
         self.pay_checkpoint()?;
         let applied = self.applier.apply(tasks)?;
-        if let (Some(task), Some(last)) = (tasks.last(), applied.last()) {
+        // A checkpoint or a backup may come next: what is committed is what they stand for.
+        let last = applied.len().checked_sub(1).and_then(|at| tasks.get(at));
+        if let (Some(task), Some(last)) = (last, applied.last()) {
             self.standing.settings.foreign_keys = last.foreign_keys;
             self.readers.set_foreign_keys(last.foreign_keys);
             self.advance(task.id, Some(task.stamp), true);
@@ -322,4 +324,72 @@ fn file_fault(error: &std::io::Error, text: String) -> Fault {
 
 fn restart(text: String) -> Fault {
     Fault { needs_restart: true, ..Fault::new(FaultKind::InputOutput, text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::super::clock;
+    use super::*;
+    use crate::command::{Batch, Parameters, Statement};
+
+    fn options(folder: &Path) -> Options {
+        let backup_limits =
+            Limits { wal_bytes_max: u64::MAX, age_max: Duration::MAX, free_bytes_min: 0 };
+        let directory = folder.to_owned();
+        Options { directory, foreign_keys: false, readers_max: 0, backup_limits }
+    }
+
+    fn batch(sql: &str) -> Batch {
+        let parameters = Parameters::Positional(Vec::new());
+        let statements = vec![Statement { sql: sql.to_owned(), parameters }];
+        Batch { statements, transaction: false, returns_rows: false, instructions_max: 0 }
+    }
+
+    fn apply_all(machine: &mut StateMachine, batches: &[Batch]) -> Result<(), Fault> {
+        let next = usize::try_from(machine.applied().index).unwrap();
+        let tasks: Vec<Task<'_>> = (1..)
+            .zip(batches)
+            .skip(next)
+            .map(|(index, batch)| {
+                let id = EntryId { term: 1, index };
+                Task { id, stamp: Stamp::default(), batch }
+            })
+            .collect();
+        if tasks.is_empty() { Ok(()) } else { machine.apply(&tasks).map(drop) }
+    }
+
+    /// A checkpoint may come while the disk is full, and make room; what it marks must be exactly
+    /// what the files hold.
+    #[test]
+    fn a_checkpoint_amid_a_fault_does_not_have_entries_applied_twice() {
+        let batches = [
+            batch("CREATE TABLE t(a)"),
+            batch("INSERT INTO t VALUES(1)"),
+            // Runs alone, so that what is before it has been committed when the last one fails.
+            batch("PRAGMA user_version=7"),
+            batch("INSERT INTO t VALUES(zeroblob(100000))"),
+        ];
+        for writes in 0..40 {
+            let folder = tempfile::tempdir().unwrap();
+            let mut machine = StateMachine::open(&options(folder.path())).unwrap();
+            apply_all(&mut machine, &batches[..1]).unwrap();
+            clock::fail_after(writes, ffi::SQLITE_FULL);
+            let faulty = apply_all(&mut machine, &batches).is_err();
+            clock::fail_after(u64::MAX, ffi::SQLITE_FULL);
+            machine.checkpoint(Duration::ZERO).unwrap();
+            drop(machine);
+
+            let mut machine = StateMachine::open(&options(folder.path())).unwrap();
+            while usize::try_from(machine.applied().index).unwrap() < batches.len() {
+                apply_all(&mut machine, &batches).unwrap();
+            }
+            let sql = "SELECT count(*) FROM t";
+            let rows: i64 = machine
+                .applier
+                .unguarded(|writer| writer.query_row(sql, [], |row| row.get(0)).unwrap());
+            assert_eq!(rows, 2, "{writes} writes, faulty {faulty}");
+        }
+    }
 }

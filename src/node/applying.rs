@@ -85,7 +85,7 @@ impl Writer {
             })
             .collect();
         let applied = self.machine.apply(&tasks)?;
-        let stamp = tasks.last().map(|task| task.stamp);
+        let stamp = tasks[..applied.len()].last().map(|task| task.stamp);
         drop(tasks);
         drop(commands);
         let outcomes: Vec<Vec<Outcome>> = applied.into_iter().map(|one| one.outcomes).collect();
