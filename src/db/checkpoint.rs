@@ -122,6 +122,23 @@ impl Marked {
         Ok(Checkpoint::at(standing, frames, copied))
     }
 
+    /// Writes the mark that a checkpoint owes if it copied everything before it failed. Until then
+    /// no transaction may begin: it would start the WAL over.
+    ///
+    /// # Errors
+    /// As for a checkpoint.
+    pub fn mark_if_copied(
+        &mut self,
+        writer: &Connection,
+        standing: &Standing,
+    ) -> Result<(), CheckpointError> {
+        let (frames, copied) = count(writer).map_err(CheckpointError::Database)?;
+        if frames > copied {
+            return Ok(());
+        }
+        self.write_whole(standing).map_err(CheckpointError::Unmarked)
+    }
+
     fn write_whole(&mut self, standing: &Standing) -> io::Result<()> {
         let stamp = Stamp::of(&self.database())?;
         self.write_state(standing, State::Whole(stamp))

@@ -66,6 +66,11 @@ impl Fault {
         Self { needs_restart: true, ..self }
     }
 
+    /// This node is shutting down, and cannot do what `message` says.
+    pub fn stopped(message: &str) -> Self {
+        Self::new(FaultKind::Stopped, message.to_owned())
+    }
+
     /// A file is gone that this node has promised to hold.
     pub fn missing_file(name: &str) -> Self {
         Self::new(FaultKind::Unavailable, format!("the detached body {name} is missing"))

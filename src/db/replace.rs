@@ -57,7 +57,10 @@ pub fn replace(
     let name = recovery::next_name(&before.database);
     let path = marked.folder().join(&name);
     bring(file, &path).map_err(ReplaceError::Files)?;
-    load::check_opens(&path).map_err(ReplaceError::Unusable)?;
+    load::check_opens(&path).map_err(|error| match error {
+        LoadError::Read(error) => ReplaceError::Files(error),
+        error => ReplaceError::Unusable(error),
+    })?;
     let stamp = Stamp::of(&path).map_err(ReplaceError::Files)?;
     let was_written = before.standing.changed.index > 0;
     let mark = Mark {

@@ -35,8 +35,6 @@ const UNDO_PATIENCE: Duration = Duration::from_millis(50);
 pub struct Options {
     /// Where the database file and its mark are.
     pub directory: PathBuf,
-    /// Whether to enforce foreign keys from the start.
-    pub foreign_keys: bool,
     /// Read connections at the most; 0 means no limit.
     pub readers_max: usize,
     /// What ends the oldest backup.
@@ -60,7 +58,8 @@ pub struct StateMachine {
     readers: Arc<Readers>,
     pins: Pins,
     interrupter: Interrupter,
-    /// A finished checkpoint could not be marked: nothing may be applied before one has been.
+    /// A checkpoint failed when it may have been finished but for the mark: that is to be looked
+    /// into before anything is applied.
     owes_checkpoint: bool,
 }
 
@@ -72,8 +71,7 @@ impl StateMachine {
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         durable::create_folder(&options.directory).map_err(RecoveryError::Files)?;
         let marked = recovery::recover(&options.directory)?;
-        let mut standing = marked.mark().standing.clone();
-        standing.settings.foreign_keys |= options.foreign_keys;
+        let standing = marked.mark().standing.clone();
         let interrupter = Interrupter::default();
         let applier = open_applier(&marked.database(), standing.settings, &interrupter)?;
         let readers = Arc::new(Readers::new(&marked.database(), options.readers_max));
@@ -167,7 +165,8 @@ impl StateMachine {
     fn run_checkpoint(&mut self, patience: Duration) -> Result<Checkpoint, Fault> {
         let (marked, standing) = (&mut self.marked, &self.standing);
         let done = self.applier.unguarded(|writer| marked.checkpoint(writer, standing, patience));
-        self.owes_checkpoint = matches!(done, Err(CheckpointError::Unmarked(_)));
+        // Whatever failed, all may have been copied by then, and the mark does not say so.
+        self.owes_checkpoint = done.is_err();
         done.map_err(|error| checkpoint_fault(&error))
     }
 
@@ -241,7 +240,13 @@ impl StateMachine {
     }
 
     fn pay_checkpoint(&mut self) -> Result<(), Fault> {
-        if self.owes_checkpoint { self.run_checkpoint(Duration::ZERO).map(drop) } else { Ok(()) }
+        if !self.owes_checkpoint {
+            return Ok(());
+        }
+        let (marked, standing) = (&mut self.marked, &self.standing);
+        let paid = self.applier.unguarded(|writer| marked.mark_if_copied(writer, standing));
+        self.owes_checkpoint = paid.is_err();
+        paid.map_err(|error| checkpoint_fault(&error))
     }
 
     fn advance(&mut self, id: EntryId, stamp: Option<Stamp>, changes: bool) {
@@ -308,6 +313,8 @@ fn checkpoint_fault(error: &CheckpointError) -> Fault {
 
 fn replace_fault(error: &ReplaceError) -> Fault {
     match error {
+        // Whichever of the two is there is a true one until something is applied: try again.
+        ReplaceError::Mark(cause) if is_full(cause) => file_fault(cause, error.to_string()),
         ReplaceError::Mark(_) => restart(error.to_string()),
         ReplaceError::Files(cause) => file_fault(cause, error.to_string()),
         ReplaceError::Unusable(cause) => Fault::new(FaultKind::Damaged, cause.to_string()),
@@ -315,11 +322,11 @@ fn replace_fault(error: &ReplaceError) -> Fault {
 }
 
 fn file_fault(error: &std::io::Error, text: String) -> Fault {
-    let kind = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => FaultKind::DiskFull,
-        _ => FaultKind::InputOutput,
-    };
-    Fault::new(kind, text)
+    Fault::new(if is_full(error) { FaultKind::DiskFull } else { FaultKind::InputOutput }, text)
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn restart(text: String) -> Fault {
@@ -338,7 +345,7 @@ mod tests {
         let backup_limits =
             Limits { wal_bytes_max: u64::MAX, age_max: Duration::MAX, free_bytes_min: 0 };
         let directory = folder.to_owned();
-        Options { directory, foreign_keys: false, readers_max: 0, backup_limits }
+        Options { directory, readers_max: 0, backup_limits }
     }
 
     fn batch(sql: &str) -> Batch {

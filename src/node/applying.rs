@@ -10,7 +10,7 @@ use super::answers::Answer;
 use super::writer::{NewEntry, Writer};
 use crate::command::{Command, Stamp, Work};
 use crate::db::apply::Task;
-use crate::db::fault::Fault;
+use crate::db::fault::{Fault, FaultKind};
 use crate::db::outcome::{Outcome, StatementResult};
 use crate::os;
 use crate::raft::{EntryKind, Index};
@@ -29,7 +29,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 impl Writer {
     /// Applies all that is committed, as far as this node can.
     pub(super) fn apply_committed(&mut self) {
-        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+        if self.is_amid_entry || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         while self.machine.applied().index < self.commit {
@@ -169,6 +169,11 @@ impl Writer {
     }
 
     fn stall(&mut self, fault: &Fault) {
+        if fault.needs_restart && fault.kind == FaultKind::Stopped && self.board.is_stopping() {
+            log::info!("stopped amid an entry; the next start applies it from its beginning");
+            self.is_amid_entry = true;
+            return;
+        }
         if fault.needs_restart {
             os::die(&format!("{fault}; the next start goes on from the last checkpoint"));
         }

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::answers::{Answer, ProposeError};
 use super::board::Board;
 use super::membership::Membership;
+use super::status::Member;
 use super::writer;
-use crate::command::{Command, Stamp, restamp};
+use crate::command::{Batch, Command, Parameters, Stamp, Statement, Work, restamp};
 use crate::os;
 use crate::raft::{Core, EntryId, EntryKind, Index, NodeId, NotLeader, Ready, Role, Term};
 use crate::stats::{self, Stat};
@@ -34,8 +35,6 @@ const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(super) enum Event {
     /// Put this into the log.
     Propose(Proposal),
-    /// Put new members in force.
-    ProposeMembership(Membership),
     /// Give a read index to `reply`, or nothing when this node does not lead.
     Read { reply: Sender<Index> },
     /// The writer's disk holds more than it did, as the board says, and it matters now.
@@ -67,6 +66,10 @@ pub(super) struct Consensus {
     pub(super) board: std::sync::Arc<Board>,
     pub(super) membership: Membership,
     pub(super) membership_index: Index,
+    /// This node as it was started: the members may know it by older addresses.
+    pub(super) own: Member,
+    /// Whether it was started to enforce foreign keys, and the database may not do so.
+    pub(super) wants_foreign_keys: bool,
     /// The stamp of the last entry; time never goes back behind it.
     pub(super) clock: i64,
     /// Drawn at random at start; each entry takes the next one.
@@ -83,6 +86,10 @@ pub(super) struct State {
     next_read: u64,
     /// Bodies of entries that the core has placed and the next ready will name.
     placed: Vec<Placed>,
+    /// The last entry of what a leader proposes by itself, once it has.
+    introduced_at: Option<Index>,
+    /// The members before those in force, whose entry may yet fail to be written.
+    members_before: Option<(Membership, Index)>,
     posted: Option<(Term, Index, Index, bool)>,
 }
 
@@ -101,6 +108,7 @@ impl Consensus {
                 let (term, last) = self.board.saved();
                 self.core.saved(term, last);
                 self.core.tick();
+                self.introduce();
                 next_tick = Instant::now() + self.tick;
             }
             self.settle();
@@ -145,16 +153,12 @@ impl Consensus {
         self.core.saved(term, last);
         match event {
             Event::Propose(proposal) => self.propose(proposal),
-            Event::ProposeMembership(membership) => self.propose_membership(membership),
             Event::Read { reply } => {
                 self.state.next_read += 1;
                 self.state.reads.insert(self.state.next_read, reply);
                 self.core.read(self.state.next_read);
             }
-            Event::AppendFailed { last } => {
-                self.core.append_failed(last);
-                self.state.placed.retain(|placed| placed.id.index <= last.index);
-            }
+            Event::AppendFailed { last } => self.take_back(last),
             Event::Compacted { start } => self.core.compacted_to(start),
             // Seen before every event.
             Event::Saved | Event::Stop => {}
@@ -184,31 +188,87 @@ impl Consensus {
         }
     }
 
+    /// Proposes, as soon as this node leads, what its command line asks to be changed. As entries:
+    /// what a replay gives must not depend on how the node was started.
+    fn introduce(&mut self) {
+        if !self.core.is_established() || self.state.introduced_at.is_some() {
+            return;
+        }
+        let known = self.membership.members.get(&self.id);
+        if self.membership.members.len() == 1 && known != Some(&self.own) {
+            let mut membership = self.membership.clone();
+            membership.members.insert(self.id.clone(), self.own.clone());
+            self.propose_membership(membership);
+        }
+        if self.wants_foreign_keys {
+            let (command, body) = enforce_foreign_keys();
+            // Nobody waits for it: if it cannot be written, it is proposed again.
+            let (reply, _) = bounded(1);
+            self.propose(Proposal { command, body, reply });
+        }
+        self.state.introduced_at = Some(self.core.last().index);
+    }
+
     fn propose_membership(&mut self, membership: Membership) {
         if let Ok(id) = self.core.propose(EntryKind::Membership) {
             self.core.set_voters(membership.voters());
             let body = membership.encode().into_bytes();
             self.board.add_in_flight(body.len() as u64);
             self.state.placed.push(Placed { id, body, waiting: None });
-            self.membership = membership;
+            let before = std::mem::replace(&mut self.membership, membership);
+            self.state.members_before = Some((before, self.membership_index));
             self.membership_index = id.index;
+        }
+    }
+
+    /// The disk is full: what is behind `last` is gone, also what the writer has not seen yet.
+    fn take_back(&mut self, last: EntryId) {
+        self.core.append_failed(last);
+        let (kept, gone) = std::mem::take(&mut self.state.placed)
+            .into_iter()
+            .partition(|placed| placed.id.index <= last.index);
+        self.state.placed = kept;
+        for Placed { body, waiting, .. } in gone {
+            self.board.settle(body.len() as u64);
+            if let Some(waiting) = waiting {
+                let text = "the disk was full when this was to be written";
+                waiting.answer(Err(ProposeError::Refused(text.to_owned())));
+            }
+        }
+        if self.membership_index > last.index
+            && let Some((members, index)) = self.state.members_before.take()
+        {
+            self.core.set_voters(members.voters());
+            self.membership = members;
+            self.membership_index = index;
+        }
+        if self.state.introduced_at.is_some_and(|index| index > last.index) {
+            self.state.introduced_at = None;
         }
     }
 
     /// Carries out what the core asks for.
     fn settle(&mut self) {
-        while let Some(ready) = self.core.take_ready() {
-            self.carry_out(ready);
-        }
+        self.carry_out_all();
         let is_leading = self.core.is_established();
+        let was_leading = self.state.posted.is_some_and(|(.., was_leading)| was_leading);
+        if is_leading && !was_leading {
+            self.introduce();
+            self.carry_out_all();
+        }
         let seen = (self.core.term(), self.core.last().index, self.core.commit(), is_leading);
         if self.state.posted != Some(seen) {
-            let was_leading = self.state.posted.is_some_and(|(.., was_leading)| was_leading);
             if is_leading != was_leading {
                 self.announce(is_leading);
             }
             self.state.posted = Some(seen);
             self.post(is_leading);
+        }
+    }
+
+    fn carry_out_all(&mut self) {
+        while let Some(ready) = self.core.take_ready() {
+            self.carry_out(ready);
         }
     }
 
@@ -281,6 +341,21 @@ impl Consensus {
             }
         });
     }
+}
+
+fn enforce_foreign_keys() -> (Command, Vec<u8>) {
+    let sql = "PRAGMA foreign_keys=ON";
+    let statement =
+        Statement { sql: sql.to_owned(), parameters: Parameters::Positional(Vec::new()) };
+    let work = Work::Batch(Batch {
+        statements: vec![statement],
+        transaction: false,
+        returns_rows: false,
+        instructions_max: 0,
+    });
+    let command = Command { stamp: Stamp::default(), work };
+    let body = command.encode(format!("[\"{sql}\"]").as_bytes());
+    (command, body)
 }
 
 /// Whoever proposed may have given up.

@@ -35,9 +35,16 @@ pub(super) struct Timetable {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Timetable {
+    /// Has nothing more proposed, without waiting for what is.
+    pub(super) fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
 impl Drop for Timetable {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        self.begin_stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

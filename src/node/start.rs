@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 
@@ -46,6 +46,9 @@ const TICKS_PER_ELECTION: u32 = 10;
 /// Longest wait for the node to lead and to have applied its log, before the start goes on
 /// without: a log that takes longer is applied while `/readyz` says so.
 const READY_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Time between two looks at whether the node leads: short against a sync.
+const LEAD_LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How long a statement may go on once the node is to stop.
 const STATEMENT_PATIENCE: Duration = Duration::from_secs(3);
@@ -139,6 +142,10 @@ impl Node {
             settle_membership(settings, &mut log, recovered, &mut content)?;
         check_continuity(&log, machine.applied())?;
         let id = own_id(settings, &membership)?;
+        // The log may yet change what the mark says.
+        let enforces = machine.standing().settings.foreign_keys && machine.applied() == log.last();
+        let wants_foreign_keys = settings.foreign_keys && !enforces;
+        let own = own_member(settings, id.clone());
         let identity = Identity { id: id.clone(), directory: settings.directory.clone() };
         let bodies = settings.directory.join("bodies");
         let named = content.bodies.iter().map(|(_, sha256)| sha256.clone());
@@ -162,10 +169,12 @@ impl Node {
             clock: content.clock,
             membership,
             membership_index,
+            own,
+            wants_foreign_keys,
             identity,
         };
         let mut node = parts.start(settings)?;
-        update_own_addresses(&node.handle, settings);
+        await_lead(&node.handle);
         node.maintenance = Some(maintenance::start(&node.handle, settings).map_err(sentence)?);
         Ok(node)
     }
@@ -179,7 +188,9 @@ impl Node {
     /// applied, and a last checkpoint makes the next start quick.
     pub fn stop(mut self) {
         self.handle.inner.board.post_stopping();
-        drop(self.maintenance.take());
+        if let Some(maintenance) = &mut self.maintenance {
+            maintenance.begin_stop();
+        }
         self.handle.inner.readers.stop();
         drop(self.handle.inner.events.send(Event::Stop));
         self.interrupt_late_statement();
@@ -188,6 +199,8 @@ impl Node {
                 log::error!("a thread of the node had panicked");
             }
         }
+        // Last: it may be waiting for a VACUUM that only the threads' end answers.
+        drop(self.maintenance.take());
     }
 
     /// A statement that goes on for longer than the patience of whoever stops the node is ended;
@@ -210,6 +223,8 @@ struct Parts {
     clock: i64,
     membership: Membership,
     membership_index: Index,
+    own: Member,
+    wants_foreign_keys: bool,
     identity: Identity,
 }
 
@@ -242,6 +257,8 @@ impl Parts {
             tick: settings.election_timeout / TICKS_PER_ELECTION,
             membership: self.membership,
             membership_index: self.membership_index,
+            own: self.own,
+            wants_foreign_keys: self.wants_foreign_keys,
             state: State::default(),
         };
         let checkpoint = self.machine.applied();
@@ -282,7 +299,6 @@ impl Parts {
 fn open_machine(settings: &Settings) -> Result<StateMachine, StartError> {
     let options = state_machine::Options {
         directory: settings.directory.join("db"),
-        foreign_keys: settings.foreign_keys,
         readers_max: settings.readers_max,
         backup_limits: settings.backup_limits,
     };
@@ -404,19 +420,17 @@ fn own_id(settings: &Settings, membership: &Membership) -> Result<String, StartE
     }
 }
 
-/// Tells the cluster of one where it is now, if that has changed since the last start.
-fn update_own_addresses(handle: &Handle, settings: &Settings) {
+/// Waits until this node leads and has applied its log, and what it proposes as a new leader.
+fn await_lead(handle: &Handle) {
     let board = &handle.inner.board;
-    let last = board.raft().last.index;
-    if board.wait_applied(last.max(1), READY_WAIT_MAX).is_err() {
-        log::info!("applying the log; the node is ready when that is done");
+    let deadline = Instant::now() + READY_WAIT_MAX;
+    while !board.is_leading() && Instant::now() < deadline {
+        std::thread::sleep(LEAD_LOOK_EVERY);
     }
-    let mut membership = board.raft().membership;
-    let id = &handle.inner.identity.id;
-    let current = own_member(settings, id.clone());
-    if membership.members.len() == 1 && membership.members.get(id) != Some(&current) {
-        membership.members.insert(id.clone(), current);
-        drop(handle.inner.events.send(Event::ProposeMembership(membership)));
+    let left = deadline.saturating_duration_since(Instant::now());
+    let is_ready = board.is_leading() && board.wait_applied(board.raft().last.index, left).is_ok();
+    if !is_ready {
+        log::info!("applying the log; the node is ready when that is done");
     }
 }
 

@@ -123,6 +123,8 @@ impl Writer {
     /// Does what somebody waits for; false: stop.
     pub(super) fn attend(&mut self, order: Order) -> bool {
         match order {
+            // What is committed stands for no entry: whoever waits sees the channel close.
+            Order::Pin { .. } if self.is_amid_entry => {}
             Order::Pin { connection, reply } => {
                 let changed = self.machine.standing().changed;
                 let pinned = self.machine.pin(connection);
@@ -202,6 +204,9 @@ impl Writer {
 
     /// Folds the WAL into the database file and drops the log behind it.
     fn checkpoint(&mut self, trailing: u64, patience: Duration) -> Result<(), Fault> {
+        if self.is_amid_entry {
+            return Err(Fault::stopped("a checkpoint would hold half of an entry"));
+        }
         match self.machine.checkpoint(patience) {
             Ok(checkpoint) => {
                 stats::add(Stat::NumSnapshots, 1);

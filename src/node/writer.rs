@@ -96,6 +96,9 @@ pub(super) struct Writer {
     pub(super) term: Term,
     /// When to try again what this node could not apply.
     pub(super) retry_at: Option<Instant>,
+    /// Stopped within an entry, part of which is committed: the files on the disk stand for no
+    /// entry until the next start has undone that.
+    pub(super) is_amid_entry: bool,
 }
 
 impl Writer {
@@ -120,6 +123,7 @@ impl Writer {
             term,
             machine,
             retry_at: None,
+            is_amid_entry: false,
         }
     }
 
