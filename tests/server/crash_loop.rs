@@ -1,14 +1,19 @@
 //! Power cuts: SIGKILL at random moments under load, then what was not synced is damaged.
 //!
+//! The moments: under writes with checkpoints, backups and slow readers, under loads, while it
+//! stops, while it recovers, in its first start.
 //! After each: every acknowledged write is there, nothing is there twice, two tables that change
 //! only together agree, and SQLite finds nothing wrong. `CRASH_LOOP_KILLS` says how often
-//! (`scripts/crash-loop N`), `CRASH_LOOP_SEED` which moments.
+//! (`scripts/crash-loop N`), `CRASH_LOOP_SEED` which moments, `CRASH_LOOP_MEGABYTES` how large the
+//! database is besides.
 
 use std::collections::BTreeSet;
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::Client;
@@ -28,6 +33,15 @@ const IDS: u64 = 1_000_000;
 
 /// Longest time between a start and its kill.
 const ALIVE_MAX_MILLISECONDS: u64 = 500;
+
+/// Longest time between a start and its kill while it recovers.
+const RECOVERS_MILLISECONDS: u64 = 60;
+
+/// Longest time between a request to stop and the kill.
+const STOPS_MILLISECONDS: u64 = 30;
+
+/// Kills in first starts in an ordinary test run.
+const FIRST_STARTS: u64 = 40;
 
 /// What writers sent in one round, and what of it was acknowledged.
 #[derive(Default)]
@@ -50,11 +64,15 @@ struct Known {
     epoch: u64,
 }
 
+#[derive(Default)]
 struct Tally {
     kills: u64,
     acknowledged: u64,
     files: u64,
     sectors: u64,
+    names: u64,
+    /// Kills between the two halves of a checkpoint.
+    draining: u64,
 }
 
 /// Writes until the server is gone.
@@ -85,6 +103,10 @@ fn write_until_killed(address: SocketAddr, round: u64, writer: u64) -> Sent {
             maybe.insert(id);
             return sent;
         };
+        if reply.text().contains("stopping") {
+            maybe.insert(id);
+            return sent;
+        }
         assert!(reply.is_success(), "write {id}: {} {}", reply.status(), reply.text());
         done.insert(id);
     }
@@ -95,9 +117,12 @@ fn write_until_killed(address: SocketAddr, round: u64, writer: u64) -> Sent {
 fn disturb_until_killed(address: SocketAddr, mut random: Random) {
     let Ok(mut client) = Client::connect(address) else { return };
     let mut one = |method: &str, target: &str, body: &[u8]| {
-        client.request(method, target, &[], body).map(|reply| {
-            assert!(reply.status() < 300, "{target}: {} {}", reply.status(), reply.text());
-        })
+        let reply = client.request(method, target, &[], body)?;
+        if reply.text().contains("stopping") {
+            return Err(Error::from(ErrorKind::ConnectionAborted));
+        }
+        assert!(reply.status() < 300, "{target}: {} {}", reply.status(), reply.text());
+        Ok(())
     };
     loop {
         let result = match random.below(6) {
@@ -120,11 +145,24 @@ fn disturb_until_killed(address: SocketAddr, mut random: Random) {
     }
 }
 
+/// Reads that hold on to what they see, so that checkpoints cannot copy all of the WAL.
+fn hold_until_killed(address: SocketAddr) {
+    let Ok(mut client) = Client::connect(address) else { return };
+    let slow = "WITH RECURSIVE n(i) AS (SELECT count(*) FROM w UNION ALL SELECT i + 1 FROM n)
+        SELECT max(i) FROM n";
+    let target = "/db/query?level=none&db_timeout=150ms";
+    let body = json!([slow]).to_string();
+    while client.request("POST", target, &[], body.as_bytes()).is_ok() {}
+}
+
 /// Loads a copy of the database with a new epoch; `true` when that was acknowledged.
 fn load_until_killed(address: SocketAddr, file: &[u8]) -> bool {
     let Ok(mut client) = Client::connect(address) else { return false };
     let mut is_done = false;
     while let Ok(reply) = client.request("POST", "/db/load", &[], file) {
+        if reply.text().contains("stopping") {
+            break;
+        }
         assert!(reply.is_success(), "a load: {} {}", reply.status(), reply.text());
         is_done = true;
     }
@@ -144,9 +182,17 @@ fn next_epoch(server: &Server, epoch: u64) -> Vec<u8> {
     std::fs::read(&path).expect("the file is there")
 }
 
-fn kill_after(server: &mut Server, wait: Duration) {
-    // The moment is the point here: nothing to wait for.
-    std::thread::sleep(wait);
+/// Kills it after at most that long; every fourth time while it stops.
+fn kill_within(server: &mut Server, milliseconds: u64, random: &mut Random) {
+    let wait = |random: &mut Random, milliseconds| {
+        // The moment is the point here: nothing to wait for.
+        std::thread::sleep(Duration::from_micros(random.below(1_000 * milliseconds)));
+    };
+    wait(random, milliseconds);
+    if random.below(4) == 0 {
+        server.signal(Signal::TERM);
+        wait(random, STOPS_MILLISECONDS);
+    }
     server.kill9();
 }
 
@@ -198,14 +244,16 @@ fn check(server: &Server, round: u64, sent: &Sent, known: &mut Known) {
 /// One life under writes, checkpoints and backups.
 fn round_of_writes(server: &mut Server, round: u64, random: &mut Random) -> Sent {
     let address = server.http();
-    let wait = Duration::from_millis(random.below(ALIVE_MAX_MILLISECONDS));
     let seed = Random(random.next());
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| scope.spawn(move || write_until_killed(address, round, writer)))
             .collect();
         scope.spawn(move || disturb_until_killed(address, seed));
-        kill_after(server, wait);
+        if round % 2 == 0 {
+            scope.spawn(move || hold_until_killed(address));
+        }
+        kill_within(server, ALIVE_MAX_MILLISECONDS, random);
         let mut all = Sent::default();
         for writer in writers {
             let mut sent = writer.join().expect("no write is refused");
@@ -222,10 +270,10 @@ fn round_of_writes(server: &mut Server, round: u64, random: &mut Random) -> Sent
 fn round_of_loads(server: &mut Server, random: &mut Random, known: &mut Known) -> bool {
     let file = next_epoch(server, known.epoch + 1);
     let address = server.http();
-    let wait = Duration::from_millis(random.below(ALIVE_MAX_MILLISECONDS));
+    let megabytes = file.len() as u64 >> 20;
     std::thread::scope(|scope| {
         let loader = scope.spawn(|| load_until_killed(address, &file));
-        kill_after(server, wait);
+        kill_within(server, ALIVE_MAX_MILLISECONDS + 30 * megabytes, random);
         loader.join().expect("no load is refused")
     })
 }
@@ -237,6 +285,11 @@ fn no_acknowledged_write_is_lost() {
     let mut random = Random(seed);
     let power = PowerCut::prepare();
     let flags = ["-raft-snap", "100", "-raft-snap-int", "20ms", "-raft-snap-wal-size", "100000"];
+    let megabytes = environment_number("CRASH_LOOP_MEGABYTES", 0);
+    let fill = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {megabytes})
+         INSERT INTO bulk SELECT randomblob(1000000) FROM n"
+    );
     let mut server = Options::default().flags(&flags).environment(power.environment()).start();
     server.execute(&[
         "CREATE TABLE w (id INTEGER, pad TEXT)",
@@ -245,10 +298,12 @@ fn no_acknowledged_write_is_lost() {
         "CREATE TABLE b (id INTEGER)",
         "CREATE TABLE texts (n INTEGER)",
         "CREATE TABLE epoch (n INTEGER)",
+        "CREATE TABLE bulk (b BLOB)",
+        &fill,
         "INSERT INTO epoch VALUES(0)",
     ]);
     let mut known = Known::default();
-    let mut tally = Tally { kills: 0, acknowledged: 0, files: 0, sectors: 0 };
+    let mut tally = Tally::default();
     let begin = Instant::now();
     for round in 1.. {
         if tally.kills >= kills {
@@ -266,7 +321,7 @@ fn no_acknowledged_write_is_lost() {
         if round % 4 == 3 {
             // Killed again while it recovers.
             server.spawn();
-            kill_after(&mut server, Duration::from_millis(random.below(60)));
+            kill_within(&mut server, RECOVERS_MILLISECONDS, &mut random);
             cut(&mut server, &power, &mut random, &mut tally);
         }
         server.start();
@@ -285,23 +340,55 @@ fn no_acknowledged_write_is_lost() {
     }
     report(&tally, seed, begin);
     assert!(tally.acknowledged > kills, "too little was written to show anything");
+    assert!(tally.names > 0, "no name was ever taken back: does the library see them?");
     assert!(tally.sectors > 0, "nothing was ever damaged: does the library see the writes?");
+}
+
+#[test]
+fn first_starts_can_be_cut_short() {
+    let mut random = Random(environment_number("CRASH_LOOP_SEED", 1));
+    let power = PowerCut::prepare();
+    let mut tally = Tally::default();
+    let mut server = Options::default().environment(power.environment()).start();
+    for turn in 0..environment_number("CRASH_LOOP_FIRST_STARTS", FIRST_STARTS) {
+        server.kill9();
+        std::fs::remove_dir_all(server.directory()).expect("one's own folder can be removed");
+        power.strike(server.directory(), &mut random);
+        for _ in 0..=turn % 3 {
+            server.spawn();
+            kill_within(&mut server, RECOVERS_MILLISECONDS / 2, &mut random);
+            cut(&mut server, &power, &mut random, &mut tally);
+        }
+        server.start();
+        server.execute(&["CREATE TABLE t (n)", "INSERT INTO t VALUES(1)"]);
+        server.kill9();
+        cut(&mut server, &power, &mut random, &mut tally);
+        server.start();
+        assert_eq!(server.query("SELECT n FROM t"), json!([[1]]), "turn {turn}");
+        assert_eq!(server.query("PRAGMA integrity_check"), json!([["ok"]]), "turn {turn}");
+    }
+    assert!(tally.names > 0, "no name was ever taken back: does the library see them?");
 }
 
 /// Damages what the killed server had not synced.
 fn cut(server: &mut Server, power: &PowerCut, random: &mut Random, tally: &mut Tally) {
     tally.kills += 1;
+    let mark = std::fs::read_to_string(server.directory().join("db/mark")).unwrap_or_default();
+    tally.draining += u64::from(mark.contains("draining"));
     let damage = power.strike(server.directory(), random);
     tally.files += damage.files;
     tally.sectors += damage.sectors;
+    tally.names += damage.names;
 }
 
 fn report(tally: &Tally, seed: u64, begin: Instant) {
     say(&format!(
-        "seed {seed}: {} kills, {} sectors damaged in {} files, {} acknowledged writes, 0 lost, {:.0?}",
+        "seed {seed}: {} kills ({} in checkpoints), {} sectors damaged in {} files, {} names undone, {} acknowledged writes, 0 lost, {:.0?}",
         tally.kills,
+        tally.draining,
         tally.sectors,
         tally.files,
+        tally.names,
         tally.acknowledged,
         begin.elapsed()
     ));

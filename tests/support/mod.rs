@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod golden;
+mod names;
 pub(crate) mod server;
 pub(crate) mod synced;
 

@@ -179,10 +179,15 @@ impl Server {
         }
     }
 
-    /// Asks it to end, and waits for that.
-    pub(crate) fn terminate(&mut self, signal: Signal) -> ExitStatus {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process has an id"), signal).expect("a child can be signalled");
+    }
+
+    /// Asks it to end, and waits for that.
+    pub(crate) fn terminate(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let status = self.wait(Duration::from_secs(30));
         self.process = None;
         status

@@ -2,18 +2,21 @@
 //!
 //! A library (`synced.c`), preloaded into the server, keeps a journal of every write with what it
 //! overwrote, and of every sync. After SIGKILL each sector that was written and not synced gets
-//! at random its old bytes, the new ones, zeros or garbage; the file's size is one between the
-//! synced and the last. Names are not covered: a file made, renamed or removed without a sync of
-//! its folder stays so. Bytes that were synced are never touched.
+//! at random its old bytes, the new ones, ones in between, zeros or garbage; the file's size is
+//! one between the synced and the last. Files made, renamed or removed without a sync of their
+//! folder may be as before (`names`). Bytes that were synced are never touched.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 
 use super::Random;
+use super::names::{self, Change, Deed, Loss};
 
 /// What a disk writes wholly or not at all.
 const SECTOR: u64 = 512;
@@ -44,6 +47,36 @@ struct Pending {
     old: Vec<u8>,
 }
 
+impl Unsynced {
+    /// Takes in one record of the journal.
+    fn take(&mut self, sequence: u64, head: &[u8], old: &[u8]) {
+        let identity = (number(head, 1), number(head, 2));
+        let (kind, offset, length) = (number(head, 0), number(head, 3), number(head, 4));
+        let writes = self.writes.entry(identity).or_default();
+        let names = self.names.entry(identity).or_default();
+        if let Some(deed) = Deed::of(kind) {
+            let middle = usize::try_from(length).expect("a path is short");
+            let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+            let (path, before) = (path(&old[..middle]), path(&old[middle..]));
+            names.push(Change { sequence, deed, path, before, kept: offset });
+        } else if kind == 3 {
+            writes.retain(|write| write.sequence >= offset);
+            names.retain(|change| change.sequence >= offset);
+        } else {
+            let (is_cut, old_size, old) = (kind == 2, number(head, 5), old.to_vec());
+            writes.push(Pending { sequence, is_cut, offset, length, old_size, old });
+        }
+    }
+}
+
+impl Pending {
+    /// The sectors in which it has changed something.
+    fn sectors(&self) -> std::ops::Range<u64> {
+        let end = if self.is_cut { self.old_size } else { self.offset + self.length };
+        self.offset / SECTOR..end.div_ceil(SECTOR)
+    }
+}
+
 /// What was done by one power cut.
 #[derive(Debug, Default)]
 pub(crate) struct Damage {
@@ -51,6 +84,15 @@ pub(crate) struct Damage {
     pub(crate) files: u64,
     /// Sectors that lost it, wholly or in part.
     pub(crate) sectors: u64,
+    /// Names that are as before.
+    pub(crate) names: u64,
+}
+
+/// What a journal says of things that are not known to be synced, in the order done.
+#[derive(Default)]
+struct Unsynced {
+    writes: BTreeMap<Identity, Vec<Pending>>,
+    names: BTreeMap<Identity, Vec<Change>>,
 }
 
 /// How much of what was not synced is lost.
@@ -68,6 +110,7 @@ impl PowerCut {
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
         let source = folder.path().join("synced.c");
         fs::write(&source, SOURCE).expect("the source can be written");
+        fs::create_dir(folder.path().join("journal.kept")).expect("a folder can be made");
         let status = Command::new("cc")
             .args(["-O2", "-shared", "-fPIC", "-o"])
             .arg(folder.path().join("synced.so"))
@@ -90,6 +133,11 @@ impl PowerCut {
         self.folder.path().join("journal")
     }
 
+    /// Where the library keeps files that have lost their name.
+    fn kept(&self) -> PathBuf {
+        self.folder.path().join("journal.kept")
+    }
+
     /// Damages the files in `directory`, whose server has been killed, and starts a new journal.
     pub(crate) fn strike(&self, directory: &Path, random: &mut Random) -> Damage {
         let journal = fs::read(self.journal()).unwrap_or_default();
@@ -100,14 +148,23 @@ impl PowerCut {
             2 | 3 => Mode::End,
             _ => Mode::Sectors,
         };
-        let mut pending = read_journal(&journal);
-        let mut damage = Damage::default();
+        let Unsynced { writes: mut pending, names } = read_journal(&journal);
+        let loss = match mode {
+            Mode::Nothing => Loss::Nothing,
+            Mode::Everything => Loss::Everything,
+            Mode::End | Mode::Sectors => Loss::Some,
+        };
+        let names = names::take_back(names, &self.kept(), loss, random);
+        let mut damage = Damage { names, ..Damage::default() };
         for path in files(directory) {
             let identity = identify(&path);
             if let Some(writes) = pending.remove(&identity).filter(|writes| !writes.is_empty()) {
                 damage.files += 1;
                 damage.sectors += revert(&path, &writes, mode, random);
             }
+        }
+        for path in files(&self.kept()) {
+            fs::remove_file(path).expect("one's own file can be removed");
         }
         damage
     }
@@ -118,9 +175,8 @@ fn number(bytes: &[u8], index: usize) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-/// What each file had not synced, in the order written.
-fn read_journal(journal: &[u8]) -> BTreeMap<Identity, Vec<Pending>> {
-    let mut pending: BTreeMap<Identity, Vec<Pending>> = BTreeMap::new();
+fn read_journal(journal: &[u8]) -> Unsynced {
+    let mut unsynced = Unsynced::default();
     let (mut at, mut sequence) = (0, 0);
     while at + HEAD <= journal.len() {
         let head = &journal[at..at + HEAD];
@@ -128,22 +184,10 @@ fn read_journal(journal: &[u8]) -> BTreeMap<Identity, Vec<Pending>> {
         // The last record may be cut short: then its write was never begun.
         let Some(old) = journal.get(at + HEAD..at + HEAD + old_length) else { break };
         at += HEAD + old_length;
-        let file = pending.entry((number(head, 1), number(head, 2))).or_default();
-        let offset = number(head, 3);
-        match number(head, 0) {
-            3 => file.retain(|write| write.sequence >= offset),
-            kind => file.push(Pending {
-                sequence,
-                is_cut: kind == 2,
-                offset,
-                length: number(head, 4),
-                old_size: number(head, 5),
-                old: old.to_vec(),
-            }),
-        }
+        unsynced.take(sequence, head, old);
         sequence += 1;
     }
-    pending
+    unsynced
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -186,25 +230,21 @@ fn revert(path: &Path, writes: &[Pending], mode: Mode, random: &mut Random) -> u
     let file = OpenOptions::new().read(true).write(true).open(path).expect("the file opens");
     let last_size = file.metadata().expect("the file has a size").len();
     let synced_size = writes[0].old_size;
-    // Every sector that was written and not synced, as it is now and as it was.
-    let mut new: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    for write in writes {
-        let end = if write.is_cut { write.old_size } else { write.offset + write.length };
-        let mut sector = write.offset / SECTOR;
-        while sector * SECTOR < end {
-            new.entry(sector).or_insert_with(|| read(&file, sector * SECTOR, SECTOR));
-            sector += 1;
-        }
-    }
+    // Every sector that was written and not synced, as it is now and as it was in between.
+    let mut new: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
     for write in writes.iter().rev() {
+        for sector in write.sectors() {
+            new.entry(sector).or_default().push(read(&file, sector * SECTOR, SECTOR));
+        }
         file.write_all_at(&write.old, write.offset).expect("the file can be written");
         file.set_len(write.old_size).expect("the file can be cut");
     }
     let cut_at = random.below(new.len() as u64 + 1);
     let mut lost = 0;
     let mut top = synced_size;
-    for (step, (sector, now)) in (0..).zip(&new) {
+    for (step, (sector, versions)) in (0..).zip(&new) {
         let at = sector * SECTOR;
+        let now = &versions[0];
         let before = read(&file, at, SECTOR);
         let is_kept = match mode {
             Mode::Nothing => true,
@@ -212,7 +252,14 @@ fn revert(path: &Path, writes: &[Pending], mode: Mode, random: &mut Random) -> u
             Mode::End => step < cut_at,
             Mode::Sectors => random.below(2) == 0,
         };
-        let bytes = if is_kept { now.clone() } else { damaged(&before, now, mode, random) };
+        let bytes = if is_kept {
+            now.clone()
+        } else if versions.len() > 1 && matches!(mode, Mode::Sectors) && random.below(2) == 0 {
+            let between = 1 + random.below(versions.len() as u64 - 1);
+            versions[usize::try_from(between).expect("it is in memory")].clone()
+        } else {
+            damaged(&before, now, mode, random)
+        };
         lost += u64::from(bytes != *now);
         if bytes != before {
             file.write_all_at(&bytes, at).expect("the file can be written");
