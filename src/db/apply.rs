@@ -237,7 +237,8 @@ impl Applier {
                 Err(stop) => {
                     let mut fault = unanswered(stop);
                     // What came before in this request has been committed.
-                    fault.needs_restart = !outcomes.is_empty() || scan::has_several(&statement.sql);
+                    fault.needs_restart |=
+                        !outcomes.is_empty() || scan::has_several(&statement.sql);
                     return Err(fault);
                 }
             }

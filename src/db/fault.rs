@@ -18,8 +18,9 @@ pub struct Fault {
     pub kind: FaultKind,
     /// SQLite's words.
     pub message: String,
-    /// Part of a request is committed already: only a restart, which goes back to the last
-    /// checkpoint and replays the log, may go on from here.
+    /// Part of a request is committed already, or a sync has failed, after which the kernel may
+    /// have dropped what was to be synced: only a restart, which goes back to the last checkpoint
+    /// and replays the log, may go on from here.
     pub needs_restart: bool,
 }
 
@@ -134,7 +135,8 @@ pub(super) fn classify(error: &Error) -> Verdict {
         // versions may add: when in doubt it is not a result.
         _ => FaultKind::Unavailable,
     };
-    Verdict::Fault(Fault::new(kind, message))
+    let needs_restart = matches!(code, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC);
+    Verdict::Fault(Fault { needs_restart, ..Fault::new(kind, message) })
 }
 
 /// SQLite's own words, without what rusqlite would add.
@@ -152,11 +154,21 @@ pub(super) fn message(error: &Error) -> String {
 mod tests {
     use super::*;
 
-    fn kind(code: i32) -> Option<FaultKind> {
+    fn fault(code: i32) -> Option<Fault> {
         match classify(&Error::SqliteFailure(ffi::Error::new(code), None)) {
-            Verdict::Fault(fault) => Some(fault.kind),
+            Verdict::Fault(fault) => Some(fault),
             Verdict::Outcome(_) => None,
         }
+    }
+
+    fn kind(code: i32) -> Option<FaultKind> {
+        fault(code).map(|fault| fault.kind)
+    }
+
+    #[test]
+    fn a_failed_sync_is_never_tried_again() {
+        assert!(fault(ffi::SQLITE_IOERR_FSYNC).unwrap().needs_restart);
+        assert!(!fault(ffi::SQLITE_IOERR_WRITE).unwrap().needs_restart);
     }
 
     #[test]

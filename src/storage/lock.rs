@@ -46,19 +46,12 @@ impl fmt::Display for LockError {
             Self::Held { folder, process: None } => {
                 write!(f, "{} is in use by another process", folder.display())
             }
-            Self::Io(_) => f.write_str("cannot lock the data directory"),
+            Self::Io(error) => write!(f, "cannot lock the data directory: {error}"),
         }
     }
 }
 
-impl std::error::Error for LockError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            Self::Held { .. } => None,
-        }
-    }
-}
+impl std::error::Error for LockError {}
 
 impl DirectoryLock {
     /// Locks `folder`, making it if it is not there, and writes this process's id into the lock.

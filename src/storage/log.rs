@@ -69,19 +69,17 @@ pub enum LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full { path, .. } => write!(f, "no room to write {}", path.display()),
-            Self::SyncFailed { path, .. } => write!(f, "cannot sync {}", path.display()),
+            Self::Full { path, source } => {
+                write!(f, "no room to write {}: {source}", path.display())
+            }
+            Self::SyncFailed { path, source } => {
+                write!(f, "cannot sync {}: {source}", path.display())
+            }
         }
     }
 }
 
-impl std::error::Error for LogError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Full { source, .. } | Self::SyncFailed { source, .. } => Some(source),
-        }
-    }
-}
+impl std::error::Error for LogError {}
 
 /// The Raft log on disk. One thread owns it; the others have a `Reader`.
 #[derive(Debug)]

@@ -67,19 +67,14 @@ impl std::fmt::Display for ReadError {
             Self::Damaged { path, offset, flaw } => {
                 write!(f, "{} is damaged at byte {offset}: {flaw}", path.display())
             }
-            Self::Io { path, .. } => write!(f, "cannot read {}", path.display()),
+            Self::Io { path, source } => {
+                write!(f, "cannot read {}: {source}", path.display())
+            }
         }
     }
 }
 
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Compacted { .. } | Self::Absent { .. } | Self::Damaged { .. } => None,
-        }
-    }
-}
+impl std::error::Error for ReadError {}
 
 impl Reader {
     pub(super) fn new(view: View) -> Self {

@@ -87,19 +87,12 @@ impl std::fmt::Display for OpenError {
                  start the newer program that wrote it",
                 path.display()
             ),
-            Self::Io(_) => f.write_str("cannot open the log"),
+            Self::Io(error) => write!(f, "cannot open the log: {error}"),
         }
     }
 }
 
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            Self::Damaged { .. } | Self::Version { .. } => None,
-        }
-    }
-}
+impl std::error::Error for OpenError {}
 
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {

@@ -73,14 +73,16 @@ impl Segment {
     /// Makes a segment; also returns its length and its last record's checksum.
     ///
     /// # Errors
-    /// Any step's. There is then no such segment, unless it was the folder's sync that failed.
+    /// Any step's. There is then no such segment, unless it was the folder's sync that failed,
+    /// which is of kind `Other`.
     pub(super) fn create(folder: &Path, opening: Opening<'_>) -> io::Result<(Self, u64, u32)> {
         let path = folder.join(file_name(opening.sequence, opening.previous.index + 1));
         let temporary = durable::temporary_path(&path);
         let salt = random_salt()?;
         let (bytes, chain) = opening_bytes(opening, salt);
-        let written = write_new(&temporary, &bytes);
-        let file = match written {
+        let named = write_new(&temporary, &bytes)
+            .and_then(|file| fs::rename(&temporary, &path).map(|()| file));
+        let file = match named {
             Ok(file) => file,
             Err(error) => {
                 // Whatever hindered it, the file under its temporary name means nothing.
@@ -88,7 +90,8 @@ impl Segment {
                 return Err(durable::at(&temporary, &error));
             }
         };
-        durable::rename(&temporary, &path)?;
+        // Full or not: it has its name, and nothing may go on as if it had not.
+        durable::sync_folder(folder).map_err(io::Error::other)?;
         let segment = Self { sequence: opening.sequence, path, file, salt };
         Ok((segment, bytes.len() as u64, chain))
     }

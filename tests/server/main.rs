@@ -12,6 +12,7 @@ mod crash_loop;
 mod disk_full;
 mod framing;
 mod golden;
+mod injected;
 mod observe;
 mod overload;
 mod power_cut;

@@ -79,6 +79,7 @@ impl Options {
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             raft: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             process: None,
+            tracing: Vec::new(),
             scratch,
         };
         server.start();
@@ -93,6 +94,8 @@ pub(crate) struct Server {
     http: SocketAddr,
     raft: SocketAddr,
     process: Option<Child>,
+    /// What strace does to it, if anything.
+    tracing: Vec<String>,
     scratch: TempDir,
 }
 
@@ -134,11 +137,21 @@ impl Server {
     /// Starts it, again if it was stopped, and waits until it is ready.
     pub(crate) fn start(&mut self) {
         self.spawn();
+        self.await_ready();
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn await_ready(&mut self) {
         eventually("the server answers /readyz", START_MAX, || {
             let status = self.child().try_wait().expect("a child can be waited for");
             assert!(status.is_none(), "the server ended with {status:?} instead of starting");
             self.is_ready().then_some(())
         });
+    }
+
+    /// Has the next starts run under strace with these options; with none, as usual.
+    pub(crate) fn trace(&mut self, options: &[String]) {
+        self.tracing = options.to_vec();
     }
 
     /// Starts it without waiting.
@@ -153,6 +166,11 @@ impl Server {
 
     fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
+        if !self.tracing.is_empty() {
+            // The server stays this process's child; the tracer is its grandchild.
+            command = Command::new("strace");
+            command.args(["-D", "-f", "-qq", "-o", "/dev/null"]).args(&self.tracing).arg(PROGRAM);
+        }
         command.args(["-http-addr", &self.http.to_string()]);
         command.args(["-raft-addr", &self.raft.to_string()]);
         command.args(&self.options.flags).arg(&self.directory);
