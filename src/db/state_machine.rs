@@ -73,8 +73,10 @@ impl StateMachine {
         let marked = recovery::recover(&options.directory)?;
         let standing = marked.mark().standing.clone();
         let interrupter = Interrupter::default();
-        let applier = open_applier(&marked.database(), standing.settings, &interrupter)?;
-        let readers = Arc::new(Readers::new(&marked.database(), options.readers_max));
+        let database = marked.database();
+        let applier = open_applier(&database, standing.settings, &interrupter)
+            .map_err(|fault| OpenError::Fault { database: database.clone(), fault })?;
+        let readers = Arc::new(Readers::new(&database, options.readers_max));
         readers.set_foreign_keys(standing.settings.foreign_keys);
         let pins = Pins::new(options.backup_limits);
         let owes_checkpoint = false;
@@ -266,14 +268,25 @@ pub enum OpenError {
     /// What the files are is not what they should be.
     Recovery(RecoveryError),
     /// SQLite cannot open them.
-    Fault(Fault),
+    Fault {
+        /// The database file.
+        database: PathBuf,
+        /// Why.
+        fault: Fault,
+    },
 }
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Recovery(error) => error.fmt(f),
-            Self::Fault(fault) => fault.fmt(f),
+            Self::Fault { database, fault } if fault.kind == FaultKind::Damaged => write!(
+                f,
+                "{}: {fault}; restore a backup into an empty data directory, or, in a cluster, \
+                 remove this node's data directory and let it join again",
+                database.display()
+            ),
+            Self::Fault { database, fault } => write!(f, "{}: {fault}", database.display()),
         }
     }
 }
@@ -283,12 +296,6 @@ impl std::error::Error for OpenError {}
 impl From<RecoveryError> for OpenError {
     fn from(error: RecoveryError) -> Self {
         Self::Recovery(error)
-    }
-}
-
-impl From<Fault> for OpenError {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
     }
 }
 

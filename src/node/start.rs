@@ -6,7 +6,7 @@
 //! silently.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use super::status::{Identity, Member};
 use super::upkeep::{Policy, Upkeep};
 use super::writer::Writer;
 use crate::command::Command;
+use crate::db::mark;
 use crate::db::state_machine::{self, StateMachine};
 use crate::db::work::Interrupter;
 use crate::os;
@@ -128,8 +129,9 @@ impl Node {
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(&settings.directory).map_err(sentence)?;
         durable::sweep(&settings.directory).map_err(sentence)?;
-        let (mut log, recovered) =
-            Log::open(&settings.directory.join("raft"), Options::default()).map_err(sentence)?;
+        let folder = settings.directory.join("raft");
+        check_log_is_there(&folder, &settings.directory.join("db"))?;
+        let (mut log, recovered) = Log::open(&folder, Options::default()).map_err(sentence)?;
         let machine = open_machine(settings)?;
         if machine.applied() != EntryId::default() {
             stats::add(Stat::NumRestoresStartSkipped, 1);
@@ -387,6 +389,20 @@ fn own_member(settings: &Settings, id: String) -> Member {
         http_address: settings.http_address.clone(),
         is_voter: true,
     }
+}
+
+/// A first start makes the log before the database, and the log never goes away again.
+fn check_log_is_there(log: &Path, database: &Path) -> Result<(), StartError> {
+    let mark = database.join(mark::NAME);
+    if mark.exists() && !Log::is_in(log).map_err(sentence)? {
+        return Err(StartError(format!(
+            "{} holds no log, though there is {}: files of the data directory are missing. \
+             Bring them back, or restore a backup into an empty data directory",
+            log.display(),
+            mark.display()
+        )));
+    }
+    Ok(())
 }
 
 /// The database must not be ahead of the log, and no entry may be missing between them.

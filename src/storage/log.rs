@@ -100,6 +100,14 @@ pub struct Log {
 }
 
 impl Log {
+    /// Whether there is a log in `folder`, of whatever kind.
+    ///
+    /// # Errors
+    /// The system's, with the folder in it.
+    pub fn is_in(folder: &Path) -> io::Result<bool> {
+        Ok(folder.is_dir() && !segment::list(folder)?.is_empty())
+    }
+
     /// Opens the log in `folder`, making it if it is not there, and reads all of it.
     ///
     /// # Errors

@@ -250,7 +250,7 @@ fn round_of_writes(server: &mut Server, round: u64, random: &mut Random) -> Sent
             .map(|writer| scope.spawn(move || write_until_killed(address, round, writer)))
             .collect();
         scope.spawn(move || disturb_until_killed(address, seed));
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             scope.spawn(move || hold_until_killed(address));
         }
         kill_within(server, ALIVE_MAX_MILLISECONDS, random);

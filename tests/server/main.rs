@@ -9,6 +9,7 @@ mod bad_bodies;
 mod bad_files;
 mod bad_requests;
 mod crash_loop;
+mod damage;
 mod disk_full;
 mod framing;
 mod golden;

@@ -140,6 +140,19 @@ impl Server {
         self.await_ready();
     }
 
+    /// Starts it and waits until it is ready, or has ended by itself: false.
+    pub(crate) fn start_or_end(&mut self) -> bool {
+        self.spawn();
+        let is_ready = eventually("the server starts or ends", START_MAX, || {
+            let status = self.child().try_wait().expect("a child can be waited for");
+            if status.is_some() { Some(false) } else { self.is_ready().then_some(true) }
+        });
+        if !is_ready {
+            self.process = None;
+        }
+        is_ready
+    }
+
     /// Waits until it is ready.
     pub(crate) fn await_ready(&mut self) {
         eventually("the server answers /readyz", START_MAX, || {
