@@ -117,24 +117,23 @@ impl Writer {
             }
             Work::Load { sha256 } => {
                 let body = self.upkeep.body(sha256)?;
-                self.upkeep.names_body(id.index, sha256);
                 let outcome = self.machine.replace(id, stamp, &body)?;
                 (outcome.err().map(failed).into_iter().collect(), true)
             }
             Work::Script { sha256 } => {
                 let body = self.upkeep.body(sha256)?;
-                self.upkeep.names_body(id.index, sha256);
                 (vec![self.machine.run_script(id, stamp, &body)?], true)
             }
             Work::Batch(_) => unreachable!("batches share a transaction"),
         };
-        let is_load = matches!(command.work, Work::Load { .. });
+        let has_replaced = matches!(command.work, Work::Load { .. }) && outcomes.is_empty();
         drop(command);
-        self.finish(vec![outcomes], Some(stamp), changes);
-        if is_load {
+        if has_replaced {
             stats::add(Stat::NumRestores, 1);
+            // First, so that whoever learns of the load may load the same file again.
             self.after_load(id);
         }
+        self.finish(vec![outcomes], Some(stamp), changes);
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! Who still needs which detached body.
 //!
 //! A body is named by its content, so two uploads of one file are one body: it goes when the last
-//! of those who need it lets go. Uploads hold a claim until they are answered, entries until a
-//! checkpoint covers them, for a restart would apply them again.
+//! of those who need it lets go. Uploads hold a claim until their entry is in the log or never will
+//! be, entries until a checkpoint covers them, for a restart would apply them again.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::os;
 use crate::storage::bodies::{Bodies, Body, Staging};
@@ -16,6 +17,8 @@ use crate::storage::bodies::{Bodies, Body, Staging};
 pub(super) struct Claims {
     bodies: Bodies,
     counts: Mutex<BTreeMap<String, usize>>,
+    /// Signalled when the last claim on a body is given up.
+    free: Condvar,
 }
 
 impl Claims {
@@ -30,7 +33,7 @@ impl Claims {
             *counts.entry(sha256).or_default() += 1;
         }
         bodies.sweep(|sha256| counts.contains_key(sha256))?;
-        Ok(Self { bodies, counts: Mutex::new(counts) })
+        Ok(Self { bodies, counts: Mutex::new(counts), free: Condvar::new() })
     }
 
     /// Begins a body.
@@ -46,28 +49,58 @@ impl Claims {
     /// # Errors
     /// The system's, with the path in it.
     pub(super) fn finish(&self, staging: Staging) -> io::Result<Body> {
-        // Under the lock, so that the last other claim on this content cannot go in between.
-        let mut counts = os::lock(&self.counts);
+        // The slow part before the lock: the writer takes it too.
+        staging.sync()?;
+        Self::name(&mut self.lock(), staging)
+    }
+
+    /// The same for a body that is to become the database, and changes with it from then on: who
+    /// claims it must be the only one. Waits for the others; `None` when that takes too long.
+    ///
+    /// # Errors
+    /// The system's, with the path in it.
+    pub(super) fn finish_alone(
+        &self,
+        staging: Staging,
+        wait_max: Duration,
+    ) -> io::Result<Option<Body>> {
+        staging.sync()?;
+        let sha256 = staging.sha256();
+        let others = |counts: &mut BTreeMap<String, usize>| counts.contains_key(&sha256);
+        let waited = self.free.wait_timeout_while(self.lock(), wait_max, others);
+        let (mut counts, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Ok(None);
+        }
+        Self::name(&mut counts, staging).map(Some)
+    }
+
+    /// Under the lock, so that the last other claim on this content cannot go in between.
+    fn name(counts: &mut BTreeMap<String, usize>, staging: Staging) -> io::Result<Body> {
         let body = staging.finish()?;
         *counts.entry(body.sha256.clone()).or_default() += 1;
         Ok(body)
     }
 
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        os::lock(&self.counts)
+    }
+
     /// One more who needs a body that somebody has claimed.
     pub(super) fn claim(&self, sha256: &str) {
-        let mut counts = os::lock(&self.counts);
-        *counts.entry(sha256.to_owned()).or_default() += 1;
+        *self.lock().entry(sha256.to_owned()).or_default() += 1;
     }
 
     /// One less; the last one removes the body.
     pub(super) fn release(&self, sha256: &str) {
-        let mut counts = os::lock(&self.counts);
+        let mut counts = self.lock();
         let left = counts.get_mut(sha256).map_or(0, |count| {
             *count -= 1;
             *count
         });
         if left == 0 {
             counts.remove(sha256);
+            self.free.notify_all();
             if let Err(error) = self.bodies.remove(sha256) {
                 log::warn!("a body that nobody needs stays until the next start: {error}");
             }

@@ -5,12 +5,14 @@
 //! entry are the leader's, whoever applies it and whenever.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::answers::{Answer, ProposeError};
 use super::board::Board;
+use super::loads::Staged;
 use super::membership::Membership;
 use super::status::Member;
 use super::writer;
@@ -55,6 +57,8 @@ pub(super) struct Proposal {
     pub(super) body: Vec<u8>,
     /// Gets the outcome, or why there is none.
     pub(super) reply: Sender<Result<Answer, ProposeError>>,
+    /// Keeps the detached body that the command names until the entry itself does.
+    pub(super) staged: Option<Arc<Staged>>,
 }
 
 /// The thread's state.
@@ -63,7 +67,7 @@ pub(super) struct Consensus {
     pub(super) core: Core,
     pub(super) events: Receiver<Event>,
     pub(super) writer: Sender<writer::Order>,
-    pub(super) board: std::sync::Arc<Board>,
+    pub(super) board: Arc<Board>,
     pub(super) membership: Membership,
     pub(super) membership_index: Index,
     /// This node as it was started: the members may know it by older addresses.
@@ -171,18 +175,18 @@ impl Consensus {
             let text = format!(
                 "more than {BYTES_IN_FLIGHT_MAX} bytes of writes wait for the disk; try again later"
             );
-            refuse(&proposal.reply, ProposeError::Refused(text));
+            proposal.refuse(ProposeError::Refused(text));
             return;
         }
         match self.core.propose(EntryKind::Command) {
-            Err(NotLeader) => refuse(&proposal.reply, ProposeError::NotLeader),
+            Err(NotLeader) => proposal.refuse(ProposeError::NotLeader),
             Ok(id) => {
                 self.board.add_in_flight(bytes);
                 let stamp = self.stamp();
                 proposal.command.stamp = stamp;
                 restamp(&mut proposal.body, stamp);
-                let waiting = writer::Waiting { command: proposal.command, reply: proposal.reply };
-                let body = proposal.body;
+                let Proposal { command, body, reply, staged } = proposal;
+                let waiting = writer::Waiting { command, reply, staged };
                 self.state.placed.push(Placed { id, body, waiting: Some(waiting) });
             }
         }
@@ -204,7 +208,7 @@ impl Consensus {
             let (command, body) = enforce_foreign_keys();
             // Nobody waits for it: if it cannot be written, it is proposed again.
             let (reply, _) = bounded(1);
-            self.propose(Proposal { command, body, reply });
+            self.propose(Proposal { command, body, reply, staged: None });
         }
         self.state.introduced_at = Some(self.core.last().index);
     }
@@ -358,7 +362,11 @@ fn enforce_foreign_keys() -> (Command, Vec<u8>) {
     (command, body)
 }
 
-/// Whoever proposed may have given up.
-fn refuse(reply: &Sender<Result<Answer, ProposeError>>, error: ProposeError) {
-    drop(reply.try_send(Err(error)));
+impl Proposal {
+    /// Whoever proposed may have given up. Lets go of the body first, while they hold it too:
+    /// the last one removes a file.
+    fn refuse(self, error: ProposeError) {
+        drop(self.staged);
+        drop(self.reply.try_send(Err(error)));
+    }
 }

@@ -16,7 +16,7 @@ use super::answers::{
 use super::backups::Backups;
 use super::board::{Board, NotApplied};
 use super::consensus::{Event, Proposal};
-use super::loads::Loads;
+use super::loads::{Loads, Staged};
 use super::status::{Cluster, Identity, Status};
 use super::writer::Order;
 use crate::command::{Batch, Command, Stamp, Statement, Work};
@@ -83,6 +83,17 @@ impl Handle {
         payload: &[u8],
         wait_max: Duration,
     ) -> Result<Answer, ProposeError> {
+        self.propose_with(work, payload, wait_max, None)
+    }
+
+    /// The same; `staged` goes with the entry, whether it is waited for or not.
+    fn propose_with(
+        &self,
+        work: Work,
+        payload: &[u8],
+        wait_max: Duration,
+        staged: Option<&Arc<Staged>>,
+    ) -> Result<Answer, ProposeError> {
         if let Some(fault) = self.inner.board.fault() {
             let text = format!("this node cannot write now: {fault}");
             return Err(ProposeError::Refused(text));
@@ -90,7 +101,8 @@ impl Handle {
         let command = Command { stamp: Stamp::default(), work };
         let body = command.encode(payload);
         let (reply, answer) = bounded(1);
-        let event = Event::Propose(Proposal { command, body, reply });
+        let staged = staged.map(Arc::clone);
+        let event = Event::Propose(Proposal { command, body, reply, staged });
         self.inner.events.send(event).map_err(|_| ProposeError::Stopped)?;
         self.wait(&answer, wait_max)
     }
@@ -230,10 +242,9 @@ impl Handle {
         let Some(staged) = self.inner.loads.stage(upload, accept)? else {
             return Ok(Answer { index: 0, outcomes: Vec::new() });
         };
-        let answer = self.propose(staged.work(), &[], wait_max);
-        if matches!(answer, Err(ProposeError::OutcomeUnknown(_))) {
-            staged.outlive();
-        }
+        let work = staged.work();
+        let staged = Arc::new(staged);
+        let answer = self.propose_with(work, &[], wait_max, Some(&staged));
         answer.map_err(LoadError::Propose)
     }
 

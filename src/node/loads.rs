@@ -6,8 +6,9 @@
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::answers::{Accept, LoadError};
+use super::answers::{Accept, LoadError, ProposeError};
 use super::claims::Claims;
 use crate::command::Work;
 use crate::db::load::{self, LoadError as FileError};
@@ -19,6 +20,9 @@ const FREE_BYTES_MIN: u64 = 32 << 20;
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 256 << 10;
+
+/// How long a file waits for another load of the very same one: a few gigabytes take that long.
+const SAME_FILE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What takes uploads.
 pub(super) struct Loads {
@@ -32,15 +36,11 @@ pub(super) struct Staged {
     claims: Arc<Claims>,
     body: Body,
     kind: Kind,
-    /// Whether the claim stays when this is dropped.
-    is_outlived: bool,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.is_outlived {
-            self.claims.release(&self.body.sha256);
-        }
+        self.claims.release(&self.body.sha256);
     }
 }
 
@@ -52,12 +52,6 @@ impl Staged {
             Kind::Database => Work::Load { sha256 },
             Kind::Script | Kind::Empty => Work::Script { sha256 },
         }
-    }
-
-    /// Keeps the claim, since an entry that names the body may yet be applied. If none is, the
-    /// next start removes it.
-    pub(super) fn outlive(mut self) {
-        self.is_outlived = true;
     }
 }
 
@@ -84,8 +78,17 @@ impl Loads {
         }
         let mut staging = self.claims.stage().map_err(disk)?;
         copy(&mut upload, &mut staging)?;
-        let body = self.claims.finish(staging).map_err(disk)?;
-        let staged = Staged { claims: Arc::clone(&self.claims), body, kind, is_outlived: false };
+        let body = match kind {
+            Kind::Database => {
+                self.claims.finish_alone(staging, SAME_FILE_WAIT_MAX).map_err(disk)?
+            }
+            Kind::Script | Kind::Empty => Some(self.claims.finish(staging).map_err(disk)?),
+        };
+        let Some(body) = body else {
+            let text = "the same file is being loaded already; wait until that is done";
+            return Err(LoadError::Propose(ProposeError::Refused(text.to_owned())));
+        };
+        let staged = Staged { claims: Arc::clone(&self.claims), body, kind };
         if kind == Kind::Database {
             load::check(&staged.body.path, || true).map_err(refuse)?;
         }

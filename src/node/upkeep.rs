@@ -105,12 +105,10 @@ impl Upkeep {
         IDLE_MAX.min(self.policy.interval.max(LOOK_EVERY))
     }
 
-    /// Remembers that the entry at `index` names a body, if that was not seen at start.
-    pub(super) fn names_body(&mut self, index: Index, sha256: &str) {
-        if self.named_bodies.back().is_none_or(|(last, _)| *last < index) {
-            self.claims.claim(sha256);
-            self.named_bodies.push_back((index, sha256.to_owned()));
-        }
+    /// Remembers that an entry that is now in the log names a body.
+    pub(super) fn names_body(&mut self, index: Index, sha256: String) {
+        self.claims.claim(&sha256);
+        self.named_bodies.push_back((index, sha256));
     }
 
     /// Where a body is; every node that holds an entry holds its body.

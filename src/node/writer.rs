@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::answers::{Answer, ProposeError};
 use super::board::Board;
 use super::consensus::Event;
+use super::loads::Staged;
 use super::upkeep::Upkeep;
 use crate::command::Command;
 use crate::db::snapshot::{Snapshot, Unpinned};
@@ -70,11 +71,14 @@ pub(super) struct NewEntry {
 pub(super) struct Waiting {
     pub(super) command: Command,
     pub(super) reply: Sender<Result<Answer, ProposeError>>,
+    /// The body that the command names, until the entry in the log does.
+    pub(super) staged: Option<Arc<Staged>>,
 }
 
 impl Waiting {
     /// Gives the outcome; whoever waited may have given up.
     pub(super) fn answer(self, result: Result<Answer, ProposeError>) {
+        drop(self.staged);
         drop(self.reply.try_send(result));
     }
 }
@@ -218,6 +222,9 @@ impl Writer {
                 stats::add(Stat::LogEntries, gathered.len() as u64);
                 let bytes = gathered.iter().map(|entry| entry.entry.body.len() as u64).sum();
                 stats::add(Stat::LogBytes, bytes);
+                for new in &gathered {
+                    self.name_body(&new.entry);
+                }
                 self.pending.extend(gathered);
                 self.board.post_saved(self.term, self.log.last());
                 if matters {
@@ -236,6 +243,18 @@ impl Writer {
                 self.tell(Event::AppendFailed { last: before });
             }
             Err(error) => os::die(&format!("{error}; what the disk holds is unknown: stopping")),
+        }
+    }
+
+    /// Keeps the body that a saved entry names: whoever proposed it may let go of it now.
+    fn name_body(&mut self, entry: &Entry) {
+        if entry.kind != EntryKind::Command {
+            return;
+        }
+        match Command::body_named_by(&entry.body) {
+            Ok(Some(sha256)) => self.upkeep.names_body(entry.id.index, sha256),
+            Ok(None) => {}
+            Err(error) => os::die(&format!("entry {} cannot be read: {error}", entry.id.index)),
         }
     }
 

@@ -148,14 +148,26 @@ impl Staging {
         self.bytes
     }
 
+    /// Syncs what was written so far, so that finishing takes no time.
+    ///
+    /// # Errors
+    /// The system's, with the path in it.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all().map_err(|error| durable::at(&self.path, &error))
+    }
+
+    /// The name that the body would get now.
+    pub fn sha256(&self) -> String {
+        self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Syncs the body and gives it its name.
     ///
     /// # Errors
     /// Any step's; there is then no such body, unless it was the folder's sync that failed.
     pub fn finish(mut self) -> io::Result<Body> {
-        self.file.sync_all().map_err(|error| durable::at(&self.path, &error))?;
-        let hash = std::mem::take(&mut self.hash).finalize();
-        let sha256: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.sync()?;
+        let sha256 = self.sha256();
         let path = self.path.with_file_name(&sha256);
         durable::rename(&self.path, &path)?;
         self.is_named = true;

@@ -18,3 +18,4 @@ mod observe;
 mod overload;
 mod power_cut;
 mod process;
+mod seams;

@@ -210,6 +210,16 @@ impl Server {
         }
     }
 
+    /// Has the next start use these flags and no others.
+    pub(crate) fn change_flags(&mut self, flags: &[&str]) {
+        self.options.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    }
+
+    /// Has the next start listen elsewhere.
+    pub(crate) fn change_http(&mut self) {
+        self.http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
