@@ -370,3 +370,75 @@ impl Proposal {
         drop(self.reply.try_send(Err(error)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Core, HardState, Start};
+
+    /// A leader of a cluster of one whose log ends with its no-op, entry 2, all saved.
+    fn leader() -> (Consensus, Receiver<writer::Order>) {
+        let member = Member {
+            id: "a".to_owned(),
+            raft_address: "localhost:2".to_owned(),
+            http_address: "localhost:1".to_owned(),
+            is_voter: true,
+        };
+        let membership = Membership::alone("c".to_owned(), member.clone());
+        let core = Core::new(Start {
+            id: "a".to_owned(),
+            hard_state: HardState { term: 1, vote: None },
+            log_start: EntryId::default(),
+            terms: vec![1],
+            commit: 1,
+            voters: membership.voters(),
+            election_ticks: 10,
+        });
+        let (writer, orders) = crossbeam_channel::unbounded();
+        let (_, events) = bounded(1);
+        let mut consensus = Consensus {
+            id: "a".to_owned(),
+            core,
+            events,
+            writer,
+            board: Arc::default(),
+            membership,
+            membership_index: 1,
+            own: member,
+            wants_foreign_keys: true,
+            clock: 0,
+            seed: 0,
+            tick: Duration::from_secs(1),
+            state: State::default(),
+        };
+        consensus.core.tick();
+        consensus.core.saved(2, EntryId { term: 1, index: 1 });
+        consensus.core.saved(2, EntryId { term: 2, index: 2 });
+        (consensus, orders)
+    }
+
+    fn propose(consensus: &mut Consensus) -> Receiver<Result<Answer, ProposeError>> {
+        let (command, body) = enforce_foreign_keys();
+        let (reply, answer) = bounded(1);
+        consensus.step(Event::Propose(Proposal { command, body, reply, staged: None }));
+        answer
+    }
+
+    #[test]
+    fn what_a_full_disk_takes_back_is_refused_and_no_longer_counted() {
+        let (mut consensus, _orders) = leader();
+        consensus.settle();
+        assert_eq!(consensus.core.last().index, 3, "it has introduced itself");
+        // The writer's news comes when more has been placed that it has not even seen.
+        let answer = propose(&mut consensus);
+        let before = consensus.board.bytes_in_flight();
+        consensus.step(Event::AppendFailed { last: EntryId { term: 2, index: 2 } });
+        assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Refused(_)))), "nobody waits");
+        let one = before / 2;
+        assert_eq!(consensus.board.bytes_in_flight(), one, "the rest is the writer's to settle");
+        // Nor is forgotten what the command line asked for.
+        consensus.introduce();
+        assert_eq!(consensus.core.last().index, 3);
+        assert_eq!(consensus.state.introduced_at, Some(3));
+    }
+}

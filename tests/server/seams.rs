@@ -243,7 +243,7 @@ fn stop_amid(statements: &Value, rows: u64) {
     server.execute(&["CREATE TABLE t (x)", "INSERT INTO t VALUES(1)"]);
     let mut client = server.client();
     let body = statements.to_string();
-    let sent = client.send("POST", "/db/execute?db_timeout=8s", &[], Some(body.as_bytes()));
+    let sent = client.send("POST", "/db/execute?db_timeout=16s", &[], Some(body.as_bytes()));
     sent.expect("it is sent");
     await_waiting_entries(&server, 1);
     for stop in 0..2 {
