@@ -47,16 +47,17 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// Runs a query of the node's own; fails in SQLite's words.
-    pub(super) fn ask(&self, sql: &str) -> Result<Rows, String> {
+    /// Runs queries of the node's own on one connection; fails in SQLite's words.
+    pub(super) fn ask(&self, queries: &[Statement]) -> Result<Vec<Rows>, String> {
         let nobody: Gone = Arc::new(|| false);
-        let asked = [Statement::plain(sql)];
-        let answer = self.readers.query(&asked, &QueryOptions::default(), &nobody);
-        match answer.map_err(|error| error.to_string())?.pop().map(|outcome| outcome.result) {
-            Some(StatementResult::Rows(rows)) => Ok(rows),
-            Some(StatementResult::Failed(text)) => Err(text),
-            Some(StatementResult::Written { .. }) | None => Err("no rows".to_owned()),
-        }
+        let outcomes = self.readers.query(queries, &QueryOptions::default(), &nobody);
+        let outcomes = outcomes.map_err(|error| error.to_string())?.into_iter();
+        let rows = outcomes.map(|outcome| match outcome.result {
+            StatementResult::Rows(rows) => Ok(rows),
+            StatementResult::Failed(text) => Err(text),
+            StatementResult::Written { .. } => Err("no rows".to_owned()),
+        });
+        rows.collect()
     }
 }
 
@@ -283,7 +284,7 @@ impl Handle {
     /// # Errors
     /// SQLite's words.
     pub fn probe_database(&self) -> Result<(), String> {
-        self.inner.ask("SELECT 1").map(drop)
+        self.inner.ask(&[Statement::plain("SELECT 1")]).map(drop)
     }
 
     /// The members and who leads.

@@ -6,11 +6,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::board::RaftView;
 use super::handle::Inner;
-use crate::command::Value;
+use crate::command::{Statement, Value};
 use crate::db::connection::{self, Pragmas};
 use crate::db::wal;
 use crate::os;
 use crate::raft::{EntryId, Index, NodeId, Term};
+
+/// Pragmas that tell of the database rather than of a connection.
+const FIGURES: &[&str] = &["compile_options", "freelist_count", "page_count", "page_size"];
 
 /// Another node or this one, as `/nodes` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,8 +189,10 @@ fn database_status(inner: &Inner, foreign_keys: bool) -> DatabaseStatus {
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified());
     let modified = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let first = |pragma: &str| pragma_texts(inner, pragma).into_iter().next().unwrap_or_default();
-    let number = |pragma: &str| first(pragma).parse().unwrap_or(0);
+    let mut pragmas = pragmas(inner);
+    let compile_options = pragmas.remove("compile_options").unwrap_or_default();
+    let first = |name: &str| pragmas.get(name).and_then(|texts| texts.first()).cloned();
+    let number = |name: &str| first(name).and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut writer_pragmas = inner.writer_pragmas.clone();
     writer_pragmas.insert("foreign_keys", u8::from(foreign_keys).to_string());
     let (readers_busy, readers_idle) = inner.readers.counts();
@@ -202,22 +207,31 @@ fn database_status(inner: &Inner, foreign_keys: bool) -> DatabaseStatus {
         page_count: number("page_count"),
         freelist_count: number("freelist_count"),
         version: connection::sqlite_version().to_owned(),
-        compile_options: pragma_texts(inner, "compile_options"),
+        compile_options,
         foreign_keys,
         writer_pragmas,
-        reader_pragmas: connection::PRAGMAS.iter().map(|&name| (name, first(name))).collect(),
+        reader_pragmas: connection::PRAGMAS
+            .iter()
+            .filter_map(|name| Some((*name, first(name)?)))
+            .collect(),
         readers_open: readers_busy + readers_idle,
         readers_busy,
     }
 }
 
-/// What a pragma shows, a text for each row; none when SQLite does not answer.
-fn pragma_texts(inner: &Inner, pragma: &str) -> Vec<String> {
-    let rows = inner.ask(&format!("PRAGMA {pragma}")).map(|rows| rows.values).unwrap_or_default();
-    let texts = rows.into_iter().filter_map(|value| match value {
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Text(text) => Some(text),
-        Value::Null | Value::Real(_) | Value::Blob(_) => None,
+/// What pragmas show on a read connection, a text for each row; nothing when SQLite does not
+/// answer.
+fn pragmas(inner: &Inner) -> BTreeMap<&'static str, Vec<String>> {
+    let names: Vec<&str> = FIGURES.iter().chain(connection::PRAGMAS).copied().collect();
+    let asked = names.iter().map(|name| Statement::plain(format!("PRAGMA {name}")));
+    let answers = inner.ask(&asked.collect::<Vec<_>>()).unwrap_or_default();
+    let texts = answers.into_iter().map(|rows| {
+        let texts = rows.values.into_iter().filter_map(|value| match value {
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Text(text) => Some(text),
+            Value::Null | Value::Real(_) | Value::Blob(_) => None,
+        });
+        texts.collect()
     });
-    texts.collect()
+    names.into_iter().zip(texts).collect()
 }
