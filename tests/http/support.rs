@@ -204,8 +204,6 @@ pub(crate) fn take_turn() -> MutexGuard<'static, ()> {
 /// Runs a story on a node, and checks that the node is well afterwards.
 pub(crate) fn story(limits: Limits, tell: impl FnOnce(&Node)) {
     let _turn = take_turn();
-    // A backtrace of a panic that is meant would load all debug information, and count as growth.
-    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let node = Node::start(limits);
     let before = resident_bytes();
     tell(&node);

@@ -213,7 +213,8 @@ fn a_large_load_that_is_killed_is_there_whole_or_not_at_all() {
             load.join().expect("the client lives")
         });
         // Kills spread over twice the time that a load takes.
-        span = if is_done { wait.min(begin.elapsed()).as_millis() as u64 } else { span + 300 };
+        let taken = u64::try_from(wait.min(begin.elapsed()).as_millis()).unwrap_or(u64::MAX);
+        span = if is_done { taken } else { span + 300 };
         span = span.max(200);
         server.start();
         let found = server.value("SELECT n FROM epoch").as_u64().expect("a number");
