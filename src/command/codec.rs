@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::json;
 
 use super::body::{BadBody, parse_statements};
-use super::{Batch, Command, Stamp, Work};
+use super::{BLOCKS_MAX, Batch, Command, Stamp, Work};
 
 /// Bytes before the payload.
 const HEAD_LENGTH: usize = 32;
@@ -166,17 +166,20 @@ fn stamp(head: &[u8; HEAD_LENGTH]) -> Stamp {
     Stamp {
         unix_milliseconds: i64::from_le_bytes(field(head, 8)),
         seed: u64::from_le_bytes(field(head, 16)),
+        database_blocks_max: u64::from_le_bytes(field(head, 0)) >> 24,
     }
 }
 
 /// Puts another stamp into an encoded command.
 ///
 /// # Panics
-/// When `bytes` is shorter than a head, and so not an encoded command.
+/// When `bytes` is shorter than a head, and so not an encoded command, or a number too large.
 pub fn restamp(bytes: &mut [u8], stamp: Stamp) {
     assert!(bytes.len() >= HEAD_LENGTH, "only encoded commands are stamped");
     bytes[8..16].copy_from_slice(&stamp.unix_milliseconds.to_le_bytes());
     bytes[16..24].copy_from_slice(&stamp.seed.to_le_bytes());
+    assert!(stamp.database_blocks_max <= BLOCKS_MAX, "it has five bytes");
+    bytes[3..8].copy_from_slice(&stamp.database_blocks_max.to_le_bytes()[..5]);
 }
 
 fn field(head: &[u8; HEAD_LENGTH], offset: usize) -> [u8; 8] {
@@ -197,7 +200,8 @@ fn digest(payload: &[u8]) -> Result<String, BadEntry> {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { unix_milliseconds: -5, seed: u64::MAX - 1 };
+    const STAMP: Stamp =
+        Stamp { unix_milliseconds: -5, seed: u64::MAX - 1, database_blocks_max: 0x12_3456_789a };
 
     #[test]
     fn commands_survive_the_way_to_bytes_and_back() {

@@ -9,7 +9,7 @@
 //! | 0      | 1    | version, 1                                                     |
 //! | 1      | 1    | kind: 1 execute, 2 request, 3 load, 4 script, 5 read           |
 //! | 2      | 1    | flags: 1 transaction                                           |
-//! | 3      | 5    | zero                                                           |
+//! | 3      | 5    | how large the database may be after it, in blocks; 0: no limit |
 //! | 8      | 8    | the leader's clock, milliseconds since 1970, signed            |
 //! | 16     | 8    | seed of `random()` and `randomblob()`                          |
 //! | 24     | 8    | instructions a statement may take; 0 means the default         |
@@ -73,7 +73,17 @@ pub struct Stamp {
     pub unix_milliseconds: i64,
     /// Seed of `random()` and `randomblob()`.
     pub seed: u64,
+    /// How large the entry may make the database, in blocks of [`BLOCK_BYTES`]; 0 means no limit.
+    /// What it says is the leader's guess of what its disk takes, so that a statement without end
+    /// fails on all nodes alike rather than fill the disk of each, and again after each restart.
+    pub database_blocks_max: u64,
 }
+
+/// The unit of [`Stamp::database_blocks_max`].
+pub const BLOCK_BYTES: u64 = 64 << 10;
+
+/// The largest value of [`Stamp::database_blocks_max`]: five bytes in an entry.
+pub const BLOCKS_MAX: u64 = (1 << 40) - 1;
 
 /// A request that changes data, or that must be ordered with those that do.
 #[derive(Clone, Debug, PartialEq)]

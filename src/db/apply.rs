@@ -24,6 +24,7 @@ use rusqlite::config::DbConfig;
 use super::connection::{self, Writer, WriterSettings};
 use super::execute::{Enclosure, RowsOf, Run, Stop};
 use super::fault::{self, Fault, FaultKind, Verdict};
+use super::growth::{FULL, Growth};
 use super::guard::Access;
 use super::outcome::{Outcome, StatementResult};
 use super::work::{Ended, Interrupter};
@@ -60,6 +61,7 @@ pub struct Applier {
     /// Some request has called `changes()`, so it must start each one at 0.
     changes_matter: bool,
     virtual_tables: bool,
+    growth: Growth,
 }
 
 /// Why a batch could not be run together; nothing of it is left.
@@ -92,7 +94,8 @@ impl Applier {
         let virtual_tables = writer.connection.query_row(sql, [], |row| row.get(0));
         let virtual_tables = virtual_tables.map_err(|error| Fault::of(&error))?;
         let foreign_keys = settings.foreign_keys;
-        Ok(Self { writer, foreign_keys, changes_matter: false, virtual_tables })
+        let growth = Growth::of(&writer)?;
+        Ok(Self { writer, growth, foreign_keys, changes_matter: false, virtual_tables })
     }
 
     /// Applies entries in order and commits them: all, or those before one that met a fault, so
@@ -108,31 +111,21 @@ impl Applier {
             let next = done.len();
             let shares = |at: &usize| !alone.contains(at) && !runs_alone(tasks[*at].batch);
             let end = next + (next..tasks.len()).take_while(shares).count();
-            let fault = if end == next {
-                match self.alone(&tasks[next]) {
-                    Ok(applied) => {
-                        done.push(applied);
-                        continue;
-                    }
-                    Err(fault) => fault,
-                }
+            let applied = if end == next {
+                self.alone(&tasks[next]).map(|applied| vec![applied]).map_err(Broken::Fault)
             } else {
-                match self.together(&tasks[next..end]) {
-                    Ok(applied) => {
-                        done.extend(applied);
-                        continue;
-                    }
-                    Err(Broken::By(place)) => {
-                        alone.insert(next + place);
-                        continue;
-                    }
-                    Err(Broken::Fault(fault)) => fault,
-                }
+                self.together(&tasks[next..end])
             };
-            if done.is_empty() || fault.needs_restart {
-                return Err(fault);
+            match applied {
+                Ok(applied) => done.extend(applied),
+                Err(Broken::By(place)) => {
+                    alone.insert(next + place);
+                }
+                Err(Broken::Fault(fault)) if done.is_empty() || fault.needs_restart => {
+                    return Err(fault);
+                }
+                Err(Broken::Fault(_)) => break,
             }
-            break;
         }
         Ok(done)
     }
@@ -148,6 +141,12 @@ impl Applier {
     }
 
     fn together(&mut self, tasks: &[Task<'_>]) -> Result<Vec<Applied>, Broken> {
+        let limits = tasks.iter().map(|task| task.stamp.database_blocks_max);
+        let limit = limits.filter(|blocks| *blocks > 0).min().unwrap_or(0);
+        if !self.growth.limit(&self.writer, limit)? {
+            // How much each may add depends on what it finds.
+            return Err(Broken::By(0));
+        }
         self.begin()?;
         let mut applied = Vec::with_capacity(tasks.len());
         for (place, task) in tasks.iter().enumerate() {
@@ -212,6 +211,7 @@ impl Applier {
     /// A request that shares its transaction with no other.
     fn alone(&mut self, task: &Task<'_>) -> Result<Applied, Fault> {
         self.start(task.stamp, true)?;
+        self.limit_growth(task.stamp)?;
         let result = if task.batch.transaction {
             self.alone_grouped(task.batch)
         } else {
@@ -295,6 +295,8 @@ impl Applier {
         };
         let result = match run.text(statement) {
             Ok(result) => result,
+            // Of the batch's limit; its own may be another.
+            Err(Stop::Failed(message)) if shared && message == FULL => return Err(Stop::Lost),
             Err(Stop::Failed(message)) => StatementResult::Failed(message),
             Err(Stop::Interrupted) => self.interrupted(batch, statement, shared)?,
             Err(stop @ (Stop::Lost | Stop::Fault(_))) => return Err(stop),
@@ -366,10 +368,16 @@ impl Applier {
     /// Makes SQLite forget the schema and the planner's statistics, which it reads again from
     /// the file: as a node does that has just started. Rolling back a change of the schema does.
     pub(super) fn read_schema_again(&mut self) -> Result<(), Fault> {
+        self.growth.limit(&self.writer, 0)?;
         let sql = "BEGIN IMMEDIATE; CREATE TABLE \"quorlite: read the schema again\"(a); ROLLBACK";
         let read = self.unguarded(|connection| connection.execute_batch(sql));
         self.rollback()?;
         read.map_err(|error| Fault::of(&error))
+    }
+
+    /// Sets how large the entry with this stamp may make the database.
+    pub(super) fn limit_growth(&mut self, stamp: Stamp) -> Result<(), Fault> {
+        self.growth.limit(&self.writer, stamp.database_blocks_max).map(drop)
     }
 
     pub(super) fn foreign_keys(&self) -> bool {

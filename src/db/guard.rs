@@ -119,7 +119,6 @@ const PRAGMAS: &[(&str, Use)] = &[
     ("journal_size_limit", Use::Show),
     ("legacy_alter_table", Use::Show),
     ("locking_mode", Use::Show),
-    ("max_page_count", Use::Show),
     ("mmap_size", Use::Show),
     ("module_list", Use::Show),
     ("optimize", Use::Act),

@@ -49,6 +49,7 @@ pub mod connection;
 pub mod dump;
 mod execute;
 pub mod fault;
+mod growth;
 mod guard;
 mod header;
 pub mod lexer;

@@ -270,6 +270,7 @@ impl Applier {
 
     fn script(&mut self, stamp: Stamp, source: &mut dyn Read) -> Result<StatementResult, Stop> {
         self.start(stamp, true).map_err(Stop::Fault)?;
+        self.limit_growth(stamp).map_err(Stop::Fault)?;
         let splitter = Splitter::new();
         let mut statements = Statements { source, splitter, chunk: Vec::new(), at: 0 };
         let (mut number, mut begun) = (0_u64, false);

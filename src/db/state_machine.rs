@@ -13,7 +13,7 @@ use super::apply::{Applied, Applier, Task};
 use super::checkpoint::{self, Checkpoint, CheckpointError, Marked};
 use super::connection::{self, Pragmas, WriterSettings};
 use super::fault::{Fault, FaultKind};
-use super::mark::{Settings, Standing};
+use super::mark::{self, Settings, Standing};
 use super::outcome::Outcome;
 use super::readers::Readers;
 use super::recovery::{self, RecoveryError};
@@ -212,6 +212,19 @@ impl StateMachine {
     pub fn pragmas(&mut self) -> Result<Pragmas, Fault> {
         let pragmas = self.applier.unguarded(|writer| connection::pragmas(writer));
         pragmas.map_err(|error| Fault::of(&error))
+    }
+
+    /// How large the database may become on this disk: with what is not in the main file yet, half
+    /// of the free bytes, for whatever is added is written to the WAL first. `None` if unknown.
+    pub fn bytes_max(&mut self) -> Option<u64> {
+        let main = mark::Stamp::of(&self.marked.database()).ok()?.bytes;
+        let free = os::free_bytes(self.marked.folder()).ok()?;
+        let bytes = self.applier.unguarded(|writer| -> rusqlite::Result<u64> {
+            let number = |name| writer.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+            Ok(u64::from(number("page_count")?) * u64::from(number("page_size")?))
+        });
+        let bytes = bytes.ok()?;
+        Some(bytes + free.saturating_sub(bytes.saturating_sub(main)) / 2)
     }
 
     /// The pool of read connections.

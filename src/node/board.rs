@@ -59,6 +59,8 @@ pub(super) struct Board {
     saved: Mutex<(Term, EntryId)>,
     /// Bytes of entries that are proposed and not yet applied or refused.
     bytes_in_flight: AtomicU64,
+    /// How large the database may become, for the stamp of entries; 0 means not known.
+    database_blocks_max: AtomicU64,
     /// Why the writer cannot go on for now.
     fault: Mutex<Option<String>>,
 }
@@ -101,6 +103,14 @@ impl Board {
 
     pub(super) fn settle(&self, bytes: u64) {
         self.bytes_in_flight.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn post_database_blocks_max(&self, blocks: u64) {
+        self.database_blocks_max.store(blocks, Ordering::Relaxed);
+    }
+
+    pub(super) fn database_blocks_max(&self) -> u64 {
+        self.database_blocks_max.load(Ordering::Relaxed)
     }
 
     pub(super) fn post_fault(&self, fault: Option<String>) {

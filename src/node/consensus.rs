@@ -316,7 +316,8 @@ impl Consensus {
         let now = i64::try_from(os::wall_clock().as_millis()).unwrap_or(i64::MAX);
         self.clock = self.clock.max(now);
         self.seed = self.seed.wrapping_add(SEED_STEP);
-        Stamp { unix_milliseconds: self.clock, seed: self.seed }
+        let database_blocks_max = self.board.database_blocks_max();
+        Stamp { unix_milliseconds: self.clock, seed: self.seed, database_blocks_max }
     }
 
     fn announce(&self, is_leading: bool) {

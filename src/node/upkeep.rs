@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::claims::Claims;
 use super::consensus::Event;
 use super::writer::{Order, Pinned, Writer};
+use crate::command::{BLOCK_BYTES, BLOCKS_MAX};
 use crate::db::fault::Fault;
 use crate::os;
 use crate::raft::{EntryId, Index};
@@ -154,6 +155,7 @@ impl Writer {
         }
         self.upkeep.looked_at = Instant::now();
         self.return_memory_when_quiet();
+        self.post_room();
         let wal = self.machine.wal().unwrap_or_default();
         self.machine.end_costly_backups(wal.bytes);
         if wal.bytes > WAL_BYTES_BEFORE_READS_END {
@@ -167,6 +169,12 @@ impl Writer {
                 log::error!("checkpoint failed: {fault}; trying again");
             }
         }
+    }
+
+    /// Shows how large the disk lets the database become, in blocks and rounded down.
+    pub(super) fn post_room(&mut self) {
+        let blocks = self.machine.bytes_max().map_or(0, |bytes| bytes / BLOCK_BYTES);
+        self.board.post_database_blocks_max(blocks.min(BLOCKS_MAX));
     }
 
     /// Bursts leave freed memory with the allocator; a small machine has better use for it.

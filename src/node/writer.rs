@@ -134,6 +134,7 @@ impl Writer {
     /// Runs until told to stop.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
         self.post();
+        self.post_room();
         while self.turn(orders) {}
         self.last_checkpoint();
     }

@@ -101,7 +101,11 @@ impl Database {
 pub(crate) fn task(index: u64, batch: &Batch) -> Task<'_> {
     let seed = index.wrapping_mul(0x1234_5678_9abc_def1);
     let unix_milliseconds = 1_700_000_000_000 + i64::try_from(index).expect("small") * 1_001;
-    Task { id: EntryId { term: 1, index }, stamp: Stamp { unix_milliseconds, seed }, batch }
+    Task {
+        id: EntryId { term: 1, index },
+        stamp: Stamp { unix_milliseconds, seed, database_blocks_max: 0 },
+        batch,
+    }
 }
 
 pub(crate) fn statement(sql: &str) -> Statement {

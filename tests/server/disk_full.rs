@@ -166,6 +166,34 @@ fn full_during_checkpoints() {
     server.assert_well("a checkpoint after a full disk");
 }
 
+/// What adds rows without end fails before the disk is full, as a result: nothing has to wait for
+/// room that may never come, and no restart begins it again.
+#[test]
+fn a_statement_that_would_fill_any_disk_only_fails() {
+    let Some(disk) = Disk::mount(160) else { return };
+    let mut server = disk.start(&[]);
+    server.execute(&["INSERT INTO t(b) VALUES('kept')"]);
+    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
+        INSERT INTO t(b) SELECT randomblob(5000) FROM c";
+    let requests = [
+        json!([endless]),
+        json!(["PRAGMA user_version=1", endless, "INSERT INTO t(b) VALUES('kept')"]),
+    ];
+    for (number, request) in requests.iter().enumerate() {
+        let reply = server.post("/db/execute", request);
+        assert!(reply.text().contains("database or disk is full"), "{}", reply.text());
+        assert_eq!(server.value("SELECT count(*) FROM t"), json!(1 + number), "rolled back");
+        let script = server.post_bytes("/db/load", format!("{endless};").as_bytes());
+        assert!(!script.is_success() && script.text().contains("full"), "{}", script.text());
+        assert!(disk.free() > 4 << 20, "{} bytes are free", disk.free());
+    }
+    assert_writes_resume(&server);
+    server.kill9();
+    server.start();
+    assert_eq!(server.value("SELECT count(*) FROM t"), json!(3), "after a restart");
+    assert_writes_resume(&server);
+}
+
 #[test]
 fn full_with_not_a_byte_left() {
     let Some(disk) = Disk::mount(64) else { return };
