@@ -32,10 +32,19 @@ impl Writer {
         if self.is_amid_entry || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
+        let mut entries_max = if self.retry_at.is_some() { 1 } else { ENTRIES_PER_TRANSACTION };
         while self.machine.applied().index < self.commit {
             self.fetch();
-            match self.apply_next() {
+            match self.apply_next(entries_max) {
                 Ok(()) => self.recover(),
+                // One entry must not keep those before it from being applied.
+                Err(fault)
+                    if entries_max > 1
+                        && !fault.needs_restart
+                        && self.machine.applied().index + 1 < self.commit =>
+                {
+                    entries_max = 1;
+                }
                 Err(fault) => {
                     self.stall(&fault);
                     return;
@@ -61,9 +70,9 @@ impl Writer {
     }
 
     /// Applies the next entry, or as many as fit into one transaction.
-    fn apply_next(&mut self) -> Result<(), Fault> {
+    fn apply_next(&mut self, entries_max: usize) -> Result<(), Fault> {
         let mut commands = Vec::new();
-        for pending in self.pending.iter().take(ENTRIES_PER_TRANSACTION) {
+        for pending in self.pending.iter().take(entries_max) {
             let id = pending.entry.id;
             if id.index > self.commit {
                 break;

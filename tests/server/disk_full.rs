@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::client::Client;
 use crate::support::golden::say;
 use crate::support::server::{Options, Server};
 use crate::support::{database, eventually};
@@ -51,6 +52,14 @@ impl Disk {
         let bytes = self.free().saturating_sub(leave);
         let length = usize::try_from(bytes).expect("a small disk");
         std::fs::write(self.balloon(), vec![1; length]).expect("there is room for that much");
+    }
+
+    fn grow(&self, megabytes: u32) {
+        let status = Command::new("mount")
+            .args(["-o", &format!("remount,size={megabytes}m")])
+            .arg(self.path())
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "a tmpfs can grow");
     }
 
     fn release(&self) {
@@ -266,4 +275,30 @@ fn full_while_a_vacuumed_backup_is_made() {
     assert!(plain.status() == 200 && plain.body.len() > 10_000_000, "{}", plain.status());
     server.assert_well("a backup on a full disk");
     assert!(disk.free() > 2 << 20, "the failed backup left a file: {} free", disk.free());
+}
+
+#[test]
+fn a_statement_too_large_for_the_disk_waits_for_a_larger_one() {
+    let Some(disk) = Disk::mount(64) else { return };
+    let mut server = disk.start(&[]);
+    server.execute(&["INSERT INTO t(b) VALUES('before')"]);
+    let large = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+        INSERT INTO t(b) SELECT randomblob(1000000) FROM n";
+    let reply = server.post("/db/execute?timeout=1s", &json!([large]));
+    assert!(reply.is_refusal() && reply.text().contains("full"), "{}", reply.text());
+    let before = || server.get("/db/query?level=none&q=SELECT%20b%20FROM%20t").text();
+    assert!(before().contains("before"), "{}", before());
+    assert!(!server.is_ready(), "it cannot write and says that it is ready");
+    // After a restart, too, what came before it is there.
+    server.kill9();
+    server.spawn();
+    eventually("what came before can be read", Duration::from_secs(30), || {
+        let mut client = Client::connect(server.http()).ok()?;
+        let reply = client.request("GET", "/db/query?level=none&q=SELECT%20b%20FROM%20t", &[], b"");
+        reply.is_ok_and(|reply| reply.text().contains("before")).then_some(())
+    });
+    disk.grow(400);
+    server.await_ready();
+    assert_eq!(server.value("SELECT count(*) FROM t"), json!(101), "once, and wholly");
+    assert_writes_resume(&server);
 }

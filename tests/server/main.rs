@@ -18,4 +18,5 @@ mod observe;
 mod overload;
 mod power_cut;
 mod process;
+mod same_log;
 mod seams;

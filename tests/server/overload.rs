@@ -210,3 +210,37 @@ fn connections_that_are_reset_by_the_thousand() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn a_backup_in_the_way_of_the_wal_is_cut() {
+    let server = Options::default().flags(&["-backup-wal-max", "8M"]).start();
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40)
+        INSERT INTO t SELECT randomblob(1000000) FROM n";
+    server.execute(&["CREATE TABLE t (a)", fill]);
+    server.post_bytes("/snapshot", b"");
+    let mut slow: Vec<_> = ["/db/backup", "/db/backup?fmt=sql", "/db/backup?compress"]
+        .iter()
+        .map(|target| {
+            let mut client = server.client();
+            client.send("GET", target, &[], None).unwrap();
+            let head = client.head("GET").unwrap();
+            assert_eq!(head.status, 200, "{target}");
+            (target, client, head)
+        })
+        .collect();
+    let wal = server.directory().join("db/database-1.sqlite-wal");
+    for _ in 0..40 {
+        server.execute(&["INSERT INTO t VALUES(randomblob(1000000))"]);
+        // As a busy node does: limits are looked at ten times a second.
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    for (target, client, head) in &mut slow {
+        let mut body = Vec::new();
+        let result = client.body(head, &mut body);
+        assert!(result.is_err(), "{target} ended well with {} bytes", body.len());
+    }
+    let longest = std::fs::metadata(&wal).unwrap().len();
+    assert!(longest < 100 << 20, "the WAL has grown to {longest} bytes");
+    server.assert_well("backups that were cut");
+    assert_eq!(server.get("/db/backup").status(), 200);
+}
