@@ -73,15 +73,16 @@ pub fn folder_bytes(path: &Path) -> u64 {
 }
 
 /// Starts a thread that owns state which others rely on: a panic in it ends the process, since
-/// what it owned can no longer be trusted.
+/// what it owned can no longer be trusted. Its stack has this many bytes.
 ///
 /// # Errors
 /// The system's, when it has no more threads to give.
 pub fn spawn_owner(
     name: &'static str,
+    stack_bytes: usize,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    spawn(name, move || {
+    spawn_with_stack(name, stack_bytes, move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             die(&format!("thread {name} panicked"));
         }

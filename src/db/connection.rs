@@ -32,7 +32,7 @@ const VALUE_BYTES_MAX: i32 = 256 * 1024 * 1024;
 /// The longest text of one statement in bytes; a blob literal takes two characters a byte.
 const SQL_BYTES_MAX: i32 = 512 * 1024 * 1024 + 1024 * 1024;
 
-/// SQLite's own defaults, set so that a build cannot differ.
+/// SQLite's own defaults but for one, set so that a build cannot differ.
 const LIMITS: &[(Limit, i32)] = &[
     (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
     (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES_MAX),
@@ -43,7 +43,9 @@ const LIMITS: &[(Limit, i32)] = &[
     (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
     // VACUUM attaches the copy it makes; nobody else may attach anything.
     (Limit::SQLITE_LIMIT_ATTACHED, 1),
-    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50_000),
+    // LIKE and GLOB call themselves for each `%`, which takes some 120 bytes of stack: half of
+    // what a connection's thread has. SQLite's own 50,000 would end the process.
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 10_000),
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
     (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 1_000),
     (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
@@ -60,6 +62,10 @@ const WRITER_STATEMENTS: usize = 64;
 
 /// Compiled statements kept by each read connection.
 const READER_STATEMENTS: usize = 16;
+
+/// How deep triggers may be nested in a write that is only explained: each level takes up to
+/// 2 KiB of a stack that is small.
+const READER_TRIGGER_DEPTH: i32 = 250;
 
 /// Bytes in a page of a new file.
 const PAGE_BYTES: u32 = 4_096;
@@ -186,9 +192,9 @@ pub(super) fn open_reader(path: &Path) -> Result<(Connection, Arc<Guard>)> {
     let mut connection = Connection::open_with_flags(path, flags)?;
     harden(&connection)?;
     connection.execute_batch(&format!(
-        "PRAGMA query_only=ON; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0;
-         PRAGMA cache_size=-{READER_CACHE_KIB}"
+        "PRAGMA query_only=ON; PRAGMA synchronous=OFF; PRAGMA cache_size=-{READER_CACHE_KIB}"
     ))?;
+    connection.set_limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH, READER_TRIGGER_DEPTH)?;
     connection.set_prepared_statement_cache_capacity(READER_STATEMENTS);
     let guard = Guard::install(&mut connection, Access::Read)?;
     Ok((connection, guard))

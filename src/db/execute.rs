@@ -12,7 +12,7 @@ use super::guard::{Access, Guard, Refusal};
 use super::outcome::{Rows, StatementResult};
 use super::rowid::LargeRowIds;
 use super::script::Splitter;
-use super::{raw, scan};
+use super::{compile, raw, scan};
 use crate::command::{Parameters, Statement, Value};
 
 /// Bytes of one statement's rows, held in memory until they are sent: a client that wants more
@@ -91,12 +91,10 @@ impl Run<'_> {
             return Ok(StatementResult::Written { last_insert_id: 0, rows_affected: 0 });
         }
         (self.before_each)();
-        if self.keep_compiled {
-            match self.connection.prepare_cached(sql) {
-                Ok(mut compiled) => return self.compiled(&mut compiled, sql, &mut values),
-                Err(error) if !scan::has_several(sql) => return Err(self.stop(&error)),
-                Err(_) => {}
-            }
+        if self.keep_compiled && compile::is_kept(sql) {
+            let compiled = self.connection.prepare_cached(sql);
+            let mut compiled = compiled.map_err(|error| self.stop(&error))?;
+            return self.compiled(&mut compiled, sql, &mut values);
         }
         let mut last = None;
         for piece in Splitter::pieces(sql) {
@@ -108,8 +106,11 @@ impl Run<'_> {
     /// Runs one statement of a text.
     fn piece(&self, sql: &str, values: &mut Values<'_>) -> Result<StatementResult, Stop> {
         (self.before_each)();
-        let mut compiled = self.connection.prepare(sql).map_err(|error| self.stop(&error))?;
-        self.compiled(&mut compiled, sql, values)
+        let compiled = compile::one(self.connection, sql).map_err(|error| self.stop(&error))?;
+        match compiled {
+            Some(mut compiled) => self.compiled(&mut compiled, sql, values),
+            None => Ok(StatementResult::Written { last_insert_id: 0, rows_affected: 0 }),
+        }
     }
 
     /// Binds, runs and undoes where that is not left to SQLite.

@@ -44,6 +44,7 @@
 pub mod apply;
 pub mod checkpoint;
 mod clock;
+mod compile;
 pub mod compress;
 pub mod connection;
 pub mod dump;

@@ -14,11 +14,11 @@ use std::{error, fmt};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::connection;
 use super::execute::{Enclosure, RowsOf, Run, Stop, reads_only};
 use super::fault::{Fault, FaultKind};
 use super::guard::{Access, Guard};
 use super::outcome::{Outcome, StatementResult};
+use super::{compile, connection};
 use crate::command::Statement;
 use crate::os::lock;
 
@@ -176,9 +176,12 @@ impl Readers {
         let lent = self.lend()?;
         let reader = lent.reader();
         for piece in super::script::Splitter::pieces(&statement.sql) {
-            let reads = match reader.connection.prepare_cached(piece) {
-                Ok(compiled) => reads_only(&compiled, piece),
-                Err(_) => false,
+            let reads = if compile::is_kept(piece) {
+                let compiled = reader.connection.prepare_cached(piece);
+                compiled.is_ok_and(|compiled| reads_only(&compiled, piece))
+            } else {
+                let compiled = compile::one(&reader.connection, piece);
+                compiled.is_ok_and(|one| one.is_none_or(|compiled| reads_only(&compiled, piece)))
             };
             reader.guard.take_refusal();
             if !reads {
@@ -240,7 +243,7 @@ impl Readers {
         let lent = self.lend()?;
         let reader = lent.reader();
         let mut pieces = super::script::Splitter::pieces(sql).into_iter();
-        let failed = pieces.find_map(|piece| reader.connection.prepare(piece).err());
+        let failed = pieces.find_map(|piece| compile::one(&reader.connection, piece).err());
         reader.guard.take_refusal();
         Ok(failed.map(|error| super::fault::message(&error)))
     }
@@ -376,10 +379,11 @@ impl Reader {
         Ok(Outcome { result, seconds: Some(started.elapsed().as_secs_f64()) })
     }
 
+    /// Runs a statement of our own. It is not kept: a query with the same text would find it
+    /// compiled, and past the guard.
     fn own(&self, sql: &str) -> Result<(), Fault> {
         self.guard.trust(true);
-        let run = || self.connection.prepare_cached(sql)?.execute([]).map(drop);
-        let done = run().map_err(|error| Fault::of(&error));
+        let done = self.connection.execute(sql, []).map(drop).map_err(|error| Fault::of(&error));
         self.guard.trust(false);
         done
     }

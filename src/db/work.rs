@@ -59,6 +59,7 @@ impl Meter {
     ) -> Result<Arc<Self>> {
         let (left, state) = (AtomicU64::new(0), AtomicU8::new(RUNNING));
         let meter = Arc::new(Self { left, state, interrupter });
+        meter.start(0);
         let counted = Arc::clone(&meter);
         let period = i32::try_from(PERIOD).expect("a thousand fits");
         connection.progress_handler(period, Some(move || counted.tick()))?;

@@ -44,6 +44,14 @@ const SCAN_BYTES: usize = 4 << 20;
 /// Ticks in an election timeout: the core's unit of time is a tenth of it.
 const TICKS_PER_ELECTION: u32 = 10;
 
+/// Stack of the thread that runs users' writes. SQLite compiles a trigger within the one that sets
+/// it off, up to a thousand deep and some 2 KiB each; a write that is in the log must never end the
+/// process. Only what is used of it is memory.
+const WRITER_STACK_BYTES: usize = 16 << 20;
+
+/// Stack of the consensus thread, which calls nothing deep.
+const CONSENSUS_STACK_BYTES: usize = 2 << 20;
+
 /// Longest wait for the node to lead and to have applied its log, before the start goes on
 /// without: a log that takes longer is applied while `/readyz` says so.
 const READY_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -271,8 +279,9 @@ impl Parts {
             Writer::new(self.log, self.machine, upkeep, events.clone(), Arc::clone(&board), term);
         let (ends, writer_ended) = bounded(0);
         let threads = vec![
-            os::spawn_owner("consensus", move || consensus.run()).map_err(sentence)?,
-            os::spawn_owner("writer", move || {
+            os::spawn_owner("consensus", CONSENSUS_STACK_BYTES, move || consensus.run())
+                .map_err(sentence)?,
+            os::spawn_owner("writer", WRITER_STACK_BYTES, move || {
                 writer.run(&order_queue);
                 drop(ends);
             })

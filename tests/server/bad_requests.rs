@@ -235,6 +235,55 @@ fn a_query_ends_when_its_client_leaves() {
     });
 }
 
+/// The entry of a write that ended the process would end it again at every start.
+#[test]
+fn no_text_uses_up_the_stack() {
+    let mut server = server();
+    let chain = 990;
+    let tables = (0..=chain).map(|n| format!("CREATE TABLE c{n} (a)"));
+    let triggers = (0..chain).map(|n| {
+        let next = n + 1;
+        format!("CREATE TRIGGER r{n} INSERT ON c{n} BEGIN INSERT INTO c{next} VALUES(1); END")
+    });
+    let schema: Vec<String> = tables.chain(triggers).collect();
+    assert!(!server.post("/db/execute?transaction", &json!(schema)).is_refusal());
+    let statements = [
+        json!("SELECT 1;".repeat(50_000)),
+        json!(format!("SELECT $x(');{}", "SELECT 1;".repeat(50_000))),
+        json!(["SELECT ? LIKE ?", "a".repeat(10_000), "%a".repeat(4_990) + "%b"]),
+        json!(["SELECT ? GLOB ?", "a".repeat(49_000), "*a".repeat(24_000) + "*b"]),
+        json!("INSERT INTO c0 VALUES(1)"),
+        json!("EXPLAIN INSERT INTO c0 VALUES(1)"),
+    ];
+    for statement in &statements {
+        for endpoint in ["/db/query", "/db/execute", "/db/request", "/db/sql"] {
+            let reply = server.post(endpoint, &json!([statement]));
+            let start: String = statement.to_string().chars().take(40).collect();
+            assert_eq!(reply.status(), 200, "{endpoint} {start}: {}", reply.text());
+            server.assert_well(&start);
+        }
+    }
+    assert_eq!(server.value(&format!("SELECT count(*) FROM c{chain}")), json!(2));
+    assert_untouched(&mut server);
+}
+
+#[test]
+fn long_statements_are_not_kept_in_memory() {
+    let server = server();
+    let before = server.resident();
+    for letter in ["x", "y", "z"] {
+        let sql = format!("SELECT length('{}')", letter.repeat(30_000_000));
+        for endpoint in ["/db/query", "/db/execute"] {
+            let reply = server.post(endpoint, &json!([sql]));
+            assert!(!reply.is_refusal(), "{}", reply.status());
+        }
+    }
+    // Kept, the six would cost 90 MB each; the allocator may keep the room of two for the next.
+    eventually("memory is given back", Duration::from_secs(30), || {
+        (server.resident() < before + (200 << 20)).then_some(())
+    });
+}
+
 #[test]
 fn greedy_expressions_are_answered() {
     let mut server = server();
