@@ -291,6 +291,7 @@ impl Writer {
                 statements,
                 transaction: self.settings.transaction,
                 returns_rows: false,
+                qualify_columns: false,
                 instructions_max: 0,
             };
             let why = match self.node.execute(batch, payload, self.apply_timeout) {

@@ -101,6 +101,7 @@ impl Api {
             statements,
             transaction: params.has(Flag::Transaction),
             returns_rows: call.form.endpoint == Endpoint::Request,
+            qualify_columns: params.has(Flag::QualifyColumns),
             instructions_max: params.db_timeout.map_or(0, instructions),
         };
         match self.node.execute(batch, &payload, self.settings.apply_timeout) {

@@ -17,6 +17,7 @@ const HEAD_LENGTH: usize = 32;
 const VERSION: u8 = 1;
 /// The only flag.
 const FLAG_TRANSACTION: u8 = 1;
+const FLAG_QUALIFY_COLUMNS: u8 = 2;
 
 /// Kinds of entries: never reused for anything else, since logs live long.
 const KIND_EXECUTE: u8 = 1;
@@ -82,7 +83,7 @@ impl Command {
         let (kind, flags, instructions_max) = match &self.work {
             Work::Batch(batch) => (
                 if batch.returns_rows { KIND_REQUEST } else { KIND_EXECUTE },
-                if batch.transaction { FLAG_TRANSACTION } else { 0 },
+                flags(batch),
                 batch.instructions_max,
             ),
             Work::Load { .. } => (KIND_LOAD, 0, 0),
@@ -140,7 +141,13 @@ impl Command {
             let (statements, _) = parse_statements(payload).map_err(BadEntry::Statements)?;
             let transaction = head[2] & FLAG_TRANSACTION != 0;
             let instructions_max = u64::from_le_bytes(field(head, 24));
-            Ok(Work::Batch(Batch { statements, transaction, returns_rows, instructions_max }))
+            Ok(Work::Batch(Batch {
+                statements,
+                transaction,
+                returns_rows,
+                qualify_columns: head[2] & FLAG_QUALIFY_COLUMNS != 0,
+                instructions_max,
+            }))
         };
         let work = match head[1] {
             KIND_EXECUTE => batch(false)?,
@@ -152,6 +159,12 @@ impl Command {
         };
         Ok(Self { stamp: stamp(head), work })
     }
+}
+
+fn flags(batch: &Batch) -> u8 {
+    let transaction = if batch.transaction { FLAG_TRANSACTION } else { 0 };
+    let qualify_columns = if batch.qualify_columns { FLAG_QUALIFY_COLUMNS } else { 0 };
+    transaction | qualify_columns
 }
 
 /// The head of a version that this program knows, and the payload.
@@ -213,12 +226,14 @@ mod tests {
                 statements: statements.clone(),
                 transaction: true,
                 returns_rows: false,
+                qualify_columns: false,
                 instructions_max: 7,
             }),
             Work::Batch(Batch {
                 statements,
                 transaction: false,
                 returns_rows: true,
+                qualify_columns: true,
                 instructions_max: 0,
             }),
             Work::Load { sha256: sha256.clone() },

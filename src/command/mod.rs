@@ -8,7 +8,7 @@
 //! |--------|------|----------------------------------------------------------------|
 //! | 0      | 1    | version, 1                                                     |
 //! | 1      | 1    | kind: 1 execute, 2 request, 3 load, 4 script, 5 read           |
-//! | 2      | 1    | flags: 1 transaction                                           |
+//! | 2      | 1    | flags: 1 transaction, 2 qualified columns                      |
 //! | 3      | 5    | how large the database may be after it, in blocks; 0: no limit |
 //! | 8      | 8    | the leader's clock, milliseconds since 1970, signed            |
 //! | 16     | 8    | seed of `random()` and `randomblob()`                          |
@@ -86,7 +86,7 @@ pub const BLOCK_BYTES: u64 = 64 << 10;
 pub const BLOCKS_MAX: u64 = (1 << 40) - 1;
 
 /// A request that changes data, or that must be ordered with those that do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Run in order.
     pub statements: Vec<Statement>,
@@ -94,6 +94,8 @@ pub struct Batch {
     pub transaction: bool,
     /// Whether a SELECT returns its rows (`/db/request`) or nothing (`/db/execute`).
     pub returns_rows: bool,
+    /// Whether columns are named `table.column`.
+    pub qualify_columns: bool,
     /// Virtual-machine instructions one statement may take; 0 means the default.
     pub instructions_max: u64,
 }

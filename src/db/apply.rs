@@ -224,7 +224,11 @@ impl Applier {
         // From here on something may be committed that must not be done again.
         rolled_back.and_then(|()| self.settle(task.batch)).map_err(Fault::after_commit)?;
         if left_open {
-            fail_last(&mut outcomes, LEFT_OPEN);
+            let message = match outcomes.last().map(|outcome| &outcome.result) {
+                Some(StatementResult::Failed(why)) => format!("{why} ({LEFT_OPEN})"),
+                _ => LEFT_OPEN.to_owned(),
+            };
+            fail_last(&mut outcomes, &message);
         }
         Ok(Applied { outcomes, foreign_keys: self.foreign_keys })
     }
@@ -289,6 +293,7 @@ impl Applier {
         let shared = matches!(enclosure, Enclosure::Transaction | Enclosure::Savepoint);
         let rows = if batch.returns_rows { RowsOf::All } else { RowsOf::Returning };
         let run = Run {
+            qualify_columns: batch.qualify_columns,
             keep_compiled: shared,
             before_each: &|| self.writer.meter.start(batch.instructions_max),
             ..self.run(rows, enclosure)
@@ -447,7 +452,7 @@ mod tests {
         let statement =
             |sql: &&str| Statement { sql: (*sql).to_owned(), parameters: parameters.clone() };
         let statements = statements.iter().map(statement).collect();
-        Batch { statements, transaction: false, returns_rows: false, instructions_max: 0 }
+        Batch { statements, ..Batch::default() }
     }
 
     /// After SQLite's own way of testing: every write in turn is the first that fails.

@@ -371,7 +371,13 @@ mod tests {
     fn batch(sql: &str) -> Batch {
         let parameters = Parameters::Positional(Vec::new());
         let statements = vec![Statement { sql: sql.to_owned(), parameters }];
-        Batch { statements, transaction: false, returns_rows: false, instructions_max: 0 }
+        Batch {
+            statements,
+            transaction: false,
+            returns_rows: false,
+            qualify_columns: false,
+            instructions_max: 0,
+        }
     }
 
     fn apply_all(machine: &mut StateMachine, batches: &[Batch]) -> Result<(), Fault> {

@@ -356,6 +356,7 @@ fn enforce_foreign_keys() -> (Command, Vec<u8>) {
         statements: vec![statement],
         transaction: false,
         returns_rows: false,
+        qualify_columns: false,
         instructions_max: 0,
     });
     let command = Command { stamp: Stamp::default(), work };

@@ -98,6 +98,7 @@ fn perform(handle: &Handle, duty: &Duty) {
         statements: vec![Statement::plain(duty.sql)],
         transaction: false,
         returns_rows: false,
+        qualify_columns: false,
         instructions_max: 0,
     };
     let payload = format!("[\"{}\"]", duty.sql);

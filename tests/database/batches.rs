@@ -75,7 +75,7 @@ fn random_statement(dice: &mut Dice) -> String {
 fn random_request(dice: &mut Dice) -> Batch {
     let statements = (0..1 + dice.roll(4)).map(|_| statement(&random_statement(dice))).collect();
     let (transaction, returns_rows) = (dice.roll(3) == 0, dice.roll(2) == 0);
-    Batch { statements, transaction, returns_rows, instructions_max: 0 }
+    Batch { statements, transaction, returns_rows, qualify_columns: false, instructions_max: 0 }
 }
 
 /// The same request, marked by a first statement that makes it run alone.

@@ -114,7 +114,13 @@ pub(crate) fn statement(sql: &str) -> Statement {
 
 pub(crate) fn batch(statements: &[&str]) -> Batch {
     let statements = statements.iter().map(|sql| statement(sql)).collect();
-    Batch { statements, transaction: false, returns_rows: false, instructions_max: 0 }
+    Batch {
+        statements,
+        transaction: false,
+        returns_rows: false,
+        qualify_columns: false,
+        instructions_max: 0,
+    }
 }
 
 pub(crate) fn nobody_leaves() -> Gone {
