@@ -64,10 +64,12 @@ pub(super) fn read_small(request: &mut Request<'_>) -> Result<Vec<u8>, Reply> {
 
 fn read_up_to(request: &mut Request<'_>, bytes_max: u64) -> Result<Vec<u8>, Reply> {
     let too_large = || {
-        let sentence = format!(
-            "request body exceeds {bytes_max} bytes: send fewer statements at once, or use /db/load"
-        );
-        reply::text(413, &sentence)
+        let way_out = if bytes_max == BODY_BYTES_MAX {
+            ": send fewer statements at once, or use /db/load"
+        } else {
+            ""
+        };
+        reply::text(413, &format!("request body exceeds {bytes_max} bytes{way_out}"))
     };
     let announced = request.body.length().unwrap_or(CAPACITY_MAX);
     if announced > bytes_max {

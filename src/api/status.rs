@@ -109,7 +109,11 @@ fn operating_system() -> Value {
 fn runtime() -> Value {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     json!({
-        "GOARCH": std::env::consts::ARCH,
+        "GOARCH": match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        },
         "GOMAXPROCS": processors,
         "GOOS": std::env::consts::OS,
         "num_cpu": processors,

@@ -242,12 +242,18 @@ impl Text {
     }
 }
 
-/// Reads `count` bytes, or less if the source ends.
 /// Whether bytes may begin a SQLite file, plain or packed, rather than SQL text.
 pub fn may_be_file(start: &[u8]) -> bool {
     start.starts_with(BEGINNING) || start.starts_with(&GZIP)
 }
 
+/// Why a file that begins like this cannot have this many bytes; `None` when it can.
+pub fn judge_length(start: &[u8], bytes: u64) -> Option<LoadError> {
+    let header = Header::parse(start.first_chunk::<HEADER_BYTES>()?).ok()?;
+    header.check_length(bytes).err()
+}
+
+/// Reads `count` bytes, or less if the source ends.
 fn read_head(source: &mut impl Read, count: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(count);
     source.by_ref().take(count as u64).read_to_end(&mut head)?;

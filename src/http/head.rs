@@ -217,7 +217,10 @@ fn names_other_version(head: &[u8]) -> bool {
 
 /// Path and query of a request target (RFC 9112, section 3.2).
 fn split_target<'t>(method: &Method, target: &'t str) -> Result<(&'t str, &'t str), Refusal> {
-    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    // UTF-8 as it is stands in queries that people type; the grammar wants it encoded.
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let is_fine = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if !path.bytes().all(is_fine) || !query.bytes().all(|byte| is_fine(byte) || !byte.is_ascii()) {
         return Err(bad("the target holds a character that must be percent-encoded"));
     }
     if *method == Method::Connect {

@@ -261,4 +261,17 @@ fn what_cannot_be_written_is_refused_before_the_first_byte() {
     assert!(error.to_string().contains("table less keeps an index without its content"), "{error}");
     let text = text_of(&node, Selection::Tables(vec!["t".to_owned()]));
     assert!(String::from_utf8(text).unwrap().contains("CREATE TABLE t(a);"), "the rest can");
+
+    node.apply("DROP TABLE less; CREATE VIRTUAL TABLE astray USING fts5(x, content='t')");
+    let error = dump::dump(node.snapshot(&generous()), Selection::All).unwrap_err();
+    assert!(error.to_string().contains("keeps an index of t and does not find"), "{error}");
+}
+
+#[test]
+fn an_index_selected_without_its_content_still_loads() {
+    let home = folder();
+    let mut node = Node::start(home.path());
+    node.apply("CREATE TABLE t(a); CREATE VIRTUAL TABLE i USING fts5(a, content='t')");
+    let again = reload(&text_of(&node, Selection::Tables(vec!["i".to_owned()])));
+    assert_eq!(query(&again, "SELECT name FROM sqlite_schema WHERE name = 'i'"), ["text i"]);
 }

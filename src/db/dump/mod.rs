@@ -96,7 +96,9 @@ impl Writer<'_> {
             self.create(element)?;
         }
         for table in &plan.virtuals {
-            if let Rows::Rebuilt(_) = table.rows {
+            if let Rows::Rebuilt(content) = &table.rows
+                && self.selection.has(content)
+            {
                 let name = quote_name(&table.element.name);
                 self.line(&format!("INSERT INTO {name}({name}) VALUES('rebuild');"))?;
             }

@@ -128,7 +128,11 @@ impl Plan {
         for table in &self.virtuals {
             let name = &table.element.name;
             let why = match table.rows {
-                Rows::Own | Rows::Rebuilt(_) | Rows::None => continue,
+                Rows::Own | Rows::None => continue,
+                Rows::Rebuilt(_) if shows_rows(connection, name) => continue,
+                Rows::Rebuilt(ref content) => {
+                    format!("keeps an index of {content} and does not find its rows there")
+                }
                 Rows::Unreadable if is_empty(connection, name)? => continue,
                 Rows::Unreadable => "keeps an index without its content".to_owned(),
                 Rows::Unknown => format!("needs the module {}, which is not here", table.module),
@@ -170,6 +174,13 @@ fn elements(connection: &Connection) -> rusqlite::Result<Vec<(String, Element)>>
             Ok((row.get(0)?, element))
         })?
         .collect()
+}
+
+/// Whether a full-text index finds the content that it can be built anew from.
+fn shows_rows(connection: &Connection, name: &str) -> bool {
+    let sql = format!("SELECT * FROM {} LIMIT 1", super::literal::quote_name(name));
+    let step = || connection.prepare(&sql)?.query([])?.next().map(drop);
+    step().is_ok()
 }
 
 fn is_empty(connection: &Connection, name: &str) -> io::Result<bool> {
