@@ -224,11 +224,7 @@ impl Applier {
         // From here on something may be committed that must not be done again.
         rolled_back.and_then(|()| self.settle(task.batch)).map_err(Fault::after_commit)?;
         if left_open {
-            let message = match outcomes.last().map(|outcome| &outcome.result) {
-                Some(StatementResult::Failed(why)) => format!("{why} ({LEFT_OPEN})"),
-                _ => LEFT_OPEN.to_owned(),
-            };
-            fail_last(&mut outcomes, &message);
+            fail_last(&mut outcomes, LEFT_OPEN);
         }
         Ok(Applied { outcomes, foreign_keys: self.foreign_keys })
     }
@@ -423,9 +419,11 @@ fn has_failed(outcomes: &[Outcome]) -> bool {
 }
 
 fn fail_last(outcomes: &mut [Outcome], message: &str) {
-    if let Some(last) = outcomes.last_mut() {
-        last.result = StatementResult::Failed(message.to_owned());
-    }
+    let Some(last) = outcomes.last_mut() else { return };
+    last.result = StatementResult::Failed(match &last.result {
+        StatementResult::Failed(why) => format!("{why} ({message})"),
+        _ => message.to_owned(),
+    });
 }
 
 /// The fault that stands behind a stop that is not an outcome.
@@ -445,12 +443,9 @@ mod tests {
 
     use super::super::clock;
     use super::*;
-    use crate::command::Parameters;
 
     fn plain(statements: &[&str]) -> Batch {
-        let parameters = Parameters::Positional(Vec::new());
-        let statement =
-            |sql: &&str| Statement { sql: (*sql).to_owned(), parameters: parameters.clone() };
+        let statement = |sql: &&str| Statement::plain((*sql).to_owned());
         let statements = statements.iter().map(statement).collect();
         Batch { statements, ..Batch::default() }
     }
