@@ -54,9 +54,9 @@ pub(super) struct Board {
     /// Everything that was in the log at start has been applied.
     is_caught_up: AtomicBool,
     is_stopping: AtomicBool,
-    /// Term and last entry on the writer's disk. Behind a lock rather than in a message, because a
+    /// Number of the last ready on the writer's disk. Here rather than in a message, because a
     /// message would wake the consensus thread for what it mostly need not know at once.
-    saved: Mutex<(Term, EntryId)>,
+    saved: AtomicU64,
     /// Bytes of entries that are proposed and not yet applied or refused.
     bytes_in_flight: AtomicU64,
     /// How large the database may become, for the stamp of entries; 0 means not known.
@@ -85,12 +85,12 @@ impl Board {
         }
     }
 
-    pub(super) fn post_saved(&self, term: Term, last: EntryId) {
-        *lock(&self.saved) = (term, last);
+    pub(super) fn post_saved(&self, number: u64) {
+        self.saved.store(number, Ordering::Release);
     }
 
-    pub(super) fn saved(&self) -> (Term, EntryId) {
-        *lock(&self.saved)
+    pub(super) fn saved(&self) -> u64 {
+        self.saved.load(Ordering::Acquire)
     }
 
     pub(super) fn bytes_in_flight(&self) -> u64 {

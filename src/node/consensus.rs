@@ -18,7 +18,7 @@ use super::status::Member;
 use super::writer;
 use crate::command::{Batch, Command, Parameters, Stamp, Statement, Work, restamp};
 use crate::os;
-use crate::raft::{Core, EntryId, EntryKind, Index, NodeId, NotLeader, Ready, Role, Term};
+use crate::raft::{Core, EntryId, Index, NodeId, Ready, Role, Term};
 use crate::stats::{self, Stat};
 use crate::storage::Entry;
 
@@ -109,8 +109,7 @@ impl Consensus {
         let mut next_tick = Instant::now();
         loop {
             if Instant::now() >= next_tick {
-                let (term, last) = self.board.saved();
-                self.core.saved(term, last);
+                self.core.saved(self.board.saved());
                 self.core.tick();
                 self.introduce();
                 next_tick = Instant::now() + self.tick;
@@ -153,8 +152,7 @@ impl Consensus {
     }
 
     fn step(&mut self, event: Event) {
-        let (term, last) = self.board.saved();
-        self.core.saved(term, last);
+        self.core.saved(self.board.saved());
         match event {
             Event::Propose(proposal) => self.propose(proposal),
             Event::Read { reply } => {
@@ -178,8 +176,8 @@ impl Consensus {
             proposal.refuse(ProposeError::Refused(text));
             return;
         }
-        match self.core.propose(EntryKind::Command) {
-            Err(NotLeader) => proposal.refuse(ProposeError::NotLeader),
+        match self.core.propose() {
+            Err(_) => proposal.refuse(ProposeError::NotLeader),
             Ok(id) => {
                 self.board.add_in_flight(bytes);
                 let stamp = self.stamp();
@@ -214,8 +212,7 @@ impl Consensus {
     }
 
     fn propose_membership(&mut self, membership: Membership) {
-        if let Ok(id) = self.core.propose(EntryKind::Membership) {
-            self.core.set_voters(membership.voters());
+        if let Ok(id) = self.core.reconfigure(membership.configuration()) {
             let body = membership.encode().into_bytes();
             self.board.add_in_flight(body.len() as u64);
             self.state.placed.push(Placed { id, body, waiting: None });
@@ -242,7 +239,6 @@ impl Consensus {
         if self.membership_index > last.index
             && let Some((members, index)) = self.state.members_before.take()
         {
-            self.core.set_voters(members.voters());
             self.membership = members;
             self.membership_index = index;
         }
@@ -299,6 +295,8 @@ impl Consensus {
             })
             .collect();
         self.order(writer::Order::Append(writer::Append {
+            number: ready.number,
+            failures: ready.failures,
             hard_state: ready.hard_state,
             entries,
             commit: ready.commit,
@@ -331,7 +329,7 @@ impl Consensus {
     fn post(&self, is_leading: bool) {
         let role = match self.core.role() {
             Role::Follower { .. } => "Follower",
-            Role::Candidate { .. } => "Candidate",
+            Role::PreCandidate { .. } | Role::Candidate { .. } => "Candidate",
             Role::Leader { .. } => "Leader",
         };
         self.board.post_raft(is_leading, |view| {
@@ -393,8 +391,10 @@ mod tests {
             log_start: EntryId::default(),
             terms: vec![1],
             commit: 1,
-            voters: membership.voters(),
+            configurations: vec![(1, membership.configuration())],
             election_ticks: 10,
+            heartbeat_ticks: 1,
+            seed: 0,
         });
         let (writer, orders) = crossbeam_channel::unbounded();
         let (_, events) = bounded(1);
@@ -413,9 +413,11 @@ mod tests {
             tick: Duration::from_secs(1),
             state: State::default(),
         };
-        consensus.core.tick();
-        consensus.core.saved(2, EntryId { term: 1, index: 1 });
-        consensus.core.saved(2, EntryId { term: 2, index: 2 });
+        for _ in 0..2 {
+            consensus.core.tick();
+            let ready = consensus.core.take_ready().expect("an election, then a no-op");
+            consensus.core.saved(ready.number);
+        }
         (consensus, orders)
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::status::Member;
-use crate::raft::{NodeId, Voters};
+use crate::raft::{Configuration, NodeId};
 
 /// The members of a cluster, and the cluster's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,10 +64,13 @@ impl Membership {
         json!({ "cluster": self.cluster, "members": members }).to_string()
     }
 
-    /// Those who count.
-    pub(super) fn voters(&self) -> Voters {
-        let voters = self.members.values().filter(|member| member.is_voter);
-        Voters::new(voters.map(|member| member.id.clone()))
+    /// The members as the core knows them.
+    pub(super) fn configuration(&self) -> Configuration {
+        let ids = |are_voters| {
+            let members = self.members.values().filter(move |one| one.is_voter == are_voters);
+            members.map(|member| member.id.clone())
+        };
+        Configuration::new(ids(true), ids(false))
     }
 }
 

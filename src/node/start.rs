@@ -42,7 +42,10 @@ const EVENTS_MAX: usize = 8192;
 const SCAN_BYTES: usize = 4 << 20;
 
 /// Ticks in an election timeout: the core's unit of time is a tenth of it.
-const TICKS_PER_ELECTION: u32 = 10;
+const TICKS_PER_ELECTION: u32 = 20;
+
+/// Ticks between two heartbeats.
+const TICKS_PER_HEARTBEAT: u32 = 2;
 
 /// Stack of the thread that runs users' writes. SQLite compiles a trigger within the one that sets
 /// it off, up to a thousand deep and some 2 KiB each; a write that is in the log must never end the
@@ -168,8 +171,13 @@ impl Node {
             log_start: log.start(),
             terms: content.terms,
             commit: machine.applied().index,
-            voters: membership.voters(),
+            configurations: vec![(
+                membership_index.min(log.start().index),
+                membership.configuration(),
+            )],
             election_ticks: TICKS_PER_ELECTION,
+            heartbeat_ticks: TICKS_PER_HEARTBEAT,
+            seed: os::random_u64(),
         });
         let parts = Parts {
             lock,
@@ -255,7 +263,6 @@ impl Parts {
             wal_bytes_max: settings.checkpoint_wal_bytes,
             interval: settings.checkpoint_interval,
         };
-        let term = self.core.term();
         let cluster = self.membership.cluster.clone();
         let loads = Loads::new(Arc::clone(&self.claims), settings.directory.clone());
         let consensus = Consensus {
@@ -276,7 +283,7 @@ impl Parts {
         let checkpoint = self.machine.applied();
         let upkeep = Upkeep::new(policy, checkpoint, self.claims, self.named_bodies);
         let writer =
-            Writer::new(self.log, self.machine, upkeep, events.clone(), Arc::clone(&board), term);
+            Writer::new(self.log, self.machine, upkeep, events.clone(), Arc::clone(&board));
         let (ends, writer_ended) = bounded(0);
         let threads = vec![
             os::spawn_owner("consensus", CONSENSUS_STACK_BYTES, move || consensus.run())

@@ -26,7 +26,7 @@ use crate::command::Command;
 use crate::db::snapshot::{Snapshot, Unpinned};
 use crate::db::state_machine::StateMachine;
 use crate::os;
-use crate::raft::{EntryId, EntryKind, HardState, Index, Term};
+use crate::raft::{EntryId, EntryKind, HardState, Index};
 use crate::stats::{self, Stat};
 use crate::storage::{Entry, Log, LogError};
 
@@ -54,10 +54,26 @@ pub(super) struct Pinned {
 /// What one ready of the core asks of the disk and of SQLite.
 #[derive(Default)]
 pub(super) struct Append {
+    /// The ready's number; 0 when there is nothing to save.
+    pub(super) number: u64,
+    /// Failed writes that the core knew of.
+    pub(super) failures: u64,
     pub(super) hard_state: Option<HardState>,
     pub(super) entries: Vec<NewEntry>,
     pub(super) commit: Index,
     pub(super) commit_once_durable: Index,
+}
+
+/// What goes to the disk in one write.
+struct Saving {
+    number: u64,
+    /// What may be applied once it is there.
+    commit: Index,
+    /// The log is as it was up to here, should it fail.
+    common: Index,
+    entries: Vec<NewEntry>,
+    /// Somebody waits for it.
+    matters: bool,
 }
 
 /// An entry to append, or one read back from the log.
@@ -96,8 +112,8 @@ pub(super) struct Writer {
     /// The last entry in the log when the node started.
     pub(super) caught_up_at: Index,
     pub(super) upkeep: Upkeep,
-    /// The term that was saved last.
-    pub(super) term: Term,
+    /// Writes that have failed for want of room: what the core asked for before it knew is refused.
+    pub(super) failures: u64,
     /// When to try again what this node could not apply.
     pub(super) retry_at: Option<Instant>,
     /// Stopped within an entry, part of which is committed: the files on the disk stand for no
@@ -113,7 +129,6 @@ impl Writer {
         upkeep: Upkeep,
         events: Sender<Event>,
         board: Arc<Board>,
-        term: Term,
     ) -> Self {
         let caught_up_at = log.last().index;
         Self {
@@ -124,7 +139,7 @@ impl Writer {
             commit: machine.applied().index,
             caught_up_at,
             upkeep,
-            term,
+            failures: 0,
             machine,
             retry_at: None,
             is_amid_entry: false,
@@ -179,69 +194,91 @@ impl Writer {
 
     /// Makes everything gathered durable: one write, one sync.
     pub(super) fn save(&mut self, appends: Vec<Append>) {
-        let mut has_hard_state = false;
-        let mut promised = 0;
-        let mut gathered = Vec::new();
+        let mut batch = Saving {
+            number: 0,
+            commit: self.commit,
+            common: self.log.last().index,
+            entries: Vec::new(),
+            matters: false,
+        };
         for append in appends {
-            if let Some(hard_state) = append.hard_state {
-                self.log.set_hard_state(&hard_state);
-                self.term = hard_state.term;
-                has_hard_state = true;
-            }
-            for entry in append.entries {
-                // Entries behind ones that could not be written are gone with them.
-                let expected =
-                    gathered.last().map_or(self.log.last(), |last: &NewEntry| last.entry.id);
-                if entry.entry.id.index == expected.index + 1 {
-                    gathered.push(entry);
-                } else {
-                    self.refuse(entry, "the disk was full when this was to be written");
+            if append.failures < self.failures {
+                for new in append.entries {
+                    self.refuse(new, "the disk was full when this was to be written");
                 }
+                continue;
             }
-            let reach = gathered.last().map_or(self.log.last(), |last| last.entry.id).index;
-            let commit = append.commit.max(append.commit_once_durable.min(reach));
-            self.commit = self.commit.max(commit);
-            promised = promised.max(append.commit_once_durable);
+            self.gather(append, &mut batch);
         }
-        if has_hard_state || !gathered.is_empty() {
-            // What the core waits for, or what others must be told, is worth waking it.
-            let matters = has_hard_state
-                || gathered.iter().any(|new| {
-                    new.entry.kind != EntryKind::Command || new.entry.id.index > promised
-                });
-            self.sync(gathered, matters);
+        if batch.number > 0 {
+            self.sync(batch);
+        } else {
+            self.commit = batch.commit;
         }
     }
 
-    fn sync(&mut self, gathered: Vec<NewEntry>, matters: bool) {
-        for entry in &gathered {
-            self.log.append(&entry.entry);
+    /// Puts what a ready asks for into the log's next write.
+    fn gather(&mut self, append: Append, batch: &mut Saving) {
+        if let Some(hard_state) = append.hard_state {
+            self.log.set_hard_state(&hard_state);
+            batch.matters = true;
         }
+        for new in append.entries {
+            let index = new.entry.id.index;
+            if index <= self.log.last().index {
+                self.replace_from(index, batch);
+            }
+            self.log.append(&new.entry);
+            // What the core waits for, or what others must be told, is worth waking it.
+            batch.matters |=
+                new.entry.kind != EntryKind::Command || index > append.commit_once_durable;
+            batch.entries.push(new);
+        }
+        let reach = append.commit_once_durable.min(self.log.last().index);
+        batch.commit = batch.commit.max(append.commit).max(reach);
+        batch.number = batch.number.max(append.number);
+    }
+
+    /// Drops entries that conflict with the leader's. They may yet be committed by way of others.
+    fn replace_from(&mut self, index: Index, batch: &mut Saving) {
+        self.log.truncate_from(index);
+        batch.common = batch.common.min(index - 1);
+        let all = self.pending.iter().position(|new| new.entry.id.index >= index);
+        let saved = all.map(|from| self.pending.split_off(from)).unwrap_or_default();
+        let kept = batch.entries.iter().position(|new| new.entry.id.index >= index);
+        let unsaved = kept.map(|from| batch.entries.split_off(from)).unwrap_or_default();
+        for new in saved.into_iter().chain(unsaved) {
+            self.give_up(new, "another leader took over before it was committed");
+        }
+    }
+
+    fn sync(&mut self, batch: Saving) {
         match self.log.sync() {
             Ok(()) => {
                 stats::add(Stat::LogSyncs, 1);
-                stats::add(Stat::LogEntries, gathered.len() as u64);
-                let bytes = gathered.iter().map(|entry| entry.entry.body.len() as u64).sum();
+                stats::add(Stat::LogEntries, batch.entries.len() as u64);
+                let bytes = batch.entries.iter().map(|entry| entry.entry.body.len() as u64).sum();
                 stats::add(Stat::LogBytes, bytes);
-                for new in &gathered {
+                for new in &batch.entries {
                     self.name_body(&new.entry);
                 }
-                self.pending.extend(gathered);
-                self.board.post_saved(self.term, self.log.last());
-                if matters {
+                self.pending.extend(batch.entries);
+                self.commit = batch.commit;
+                self.board.post_saved(batch.number);
+                if batch.matters {
                     self.tell(Event::Saved);
                 }
             }
             Err(error @ LogError::Full { .. }) => {
                 log::error!("{error}; nothing is lost, writing goes on when there is space");
-                let before = self.log.last();
-                self.term = self.log.hard_state().term;
-                self.commit = self.commit.min(before.index);
+                self.failures += 1;
                 let text = error.to_string();
-                for entry in gathered {
-                    self.refuse(entry, &text);
+                for new in batch.entries {
+                    self.refuse(new, &text);
                 }
-                self.tell(Event::AppendFailed { last: before });
+                let index = batch.common;
+                let term = self.log.term_at(index).unwrap_or_default();
+                self.tell(Event::AppendFailed { last: EntryId { term, index } });
             }
             Err(error) => os::die(&format!("{error}; what the disk holds is unknown: stopping")),
         }
@@ -264,6 +301,14 @@ impl Writer {
         self.board.settle(entry.entry.body.len() as u64);
         if let Some(waiting) = entry.waiting {
             waiting.answer(Err(ProposeError::Refused(why.to_owned())));
+        }
+    }
+
+    /// Says that nobody knows what becomes of an entry.
+    fn give_up(&self, entry: NewEntry, why: &str) {
+        self.board.settle(entry.entry.body.len() as u64);
+        if let Some(waiting) = entry.waiting {
+            waiting.answer(Err(ProposeError::OutcomeUnknown(why.to_owned())));
         }
     }
 

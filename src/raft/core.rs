@@ -1,13 +1,21 @@
-//! The state machine: what a node decides, from what it is told.
+//! The state machine: what a node is, and what it may be told.
 //!
-//! One file for the whole decision, since roles, terms and the log change together; it must never
-//! do what it decides. See the folder's documentation for the driver's duties.
+//! The decisions are in the files beside this one, a chapter of the thesis each: `election`,
+//! `replication`, `reads`, `membership`. They share this one state, since roles, terms and the log
+//! change together; none of them does what it decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::quorum::Voters;
+use super::configuration::{Configuration, Configurations};
+use super::durable::{Before, Held, Saving, UNWRITTEN};
+use super::flaw::{Flaw, planted};
+use super::message::{Content, Message, Payload};
+use super::progress::Progress;
+use super::random::Random;
+use super::reads::Reads;
+use super::ready::Ready;
 use super::shape::Shape;
-use super::types::{EntryId, EntryKind, HardState, Index, NodeId, Term};
+use super::types::{EntryId, HardState, Index, NodeId, Term};
 
 /// What a node finds on its disk when it starts.
 #[derive(Clone, Debug)]
@@ -22,10 +30,16 @@ pub struct Start {
     pub terms: Vec<Term>,
     /// Last entry known to be committed: what the database file stands for.
     pub commit: Index,
-    /// Who counts, by the last membership in the log.
-    pub voters: Voters,
-    /// Ticks without a leader after which to campaign; a sole voter does not wait.
+    /// Where each configuration in the log stands, the one in force at its start before them (at
+    /// the start's index or before); never empty.
+    pub configurations: Vec<(Index, Configuration)>,
+    /// Ticks without a leader after which to campaign, at least; twice as many at the most. A
+    /// sole voter does not wait.
     pub election_ticks: u32,
+    /// Ticks between two heartbeats.
+    pub heartbeat_ticks: u32,
+    /// Where its random numbers begin; to differ from node to node and start to start.
+    pub seed: u64,
 }
 
 /// What this node is doing in the current term (Raft paper, figure 4).
@@ -36,62 +50,97 @@ pub enum Role {
         /// Who leads this term.
         leader: Option<NodeId>,
     },
+    /// Asks whether it would be elected (thesis, 9.6).
+    PreCandidate {
+        /// Who would vote for it.
+        granted: BTreeSet<NodeId>,
+    },
     /// Asks for votes.
     Candidate {
         /// Who has granted one, durably.
         granted: BTreeSet<NodeId>,
+        /// The leader itself asked it to.
+        is_transfer: bool,
     },
     /// Leads the current term.
     Leader {
-        /// The last entry known to be on each other member's disk.
-        matched: BTreeMap<NodeId, Index>,
         /// The no-op that began this leadership.
         first: Index,
     },
 }
 
-/// What the core wants saved, applied and answered. Empty means: nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ready {
-    /// To be synced before anything else of this ready is acted upon.
-    pub hard_state: Option<HardState>,
-    /// To be appended and synced, with the hard state.
-    pub entries: Vec<(EntryId, EntryKind)>,
-    /// Held by a quorum: may be applied. Never goes back.
-    pub commit: Index,
-    /// Held by a quorum as soon as this node's own disk holds it.
-    pub commit_once_durable: Index,
-    /// Reads that may be served once the index beside them is applied.
-    pub reads: Vec<(u64, Index)>,
-    /// Reads that must be sent to another leader.
-    pub reads_refused: Vec<u64>,
+/// Why nothing was proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another node leads, or none does.
+    NotLeader,
+    /// Leadership is being handed over: the next leader will take it.
+    Transferring,
+    /// Another change of members is not committed yet, or nothing of this term is.
+    Pending,
+    /// More than one voter would change at once, or none would be left.
+    Unsafe,
+    /// That member is not there, does not count, or is this node.
+    NoSuchVoter,
 }
 
-/// Another node leads, or none does: nothing was proposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotLeader;
+/// Leadership on its way to another.
+#[derive(Clone, Debug)]
+pub(super) struct Transfer {
+    pub(super) to: NodeId,
+    pub(super) ticks: u32,
+    pub(super) is_asked: bool,
+}
 
 /// One node's part in the protocol.
 ///
-/// * `saved <= last`, `commit <= last`
-/// * a leader's term is the hard state's
+/// * `commit <= saved <= last`: nothing is applied that the own log could lose
+/// * a leader's term is the hard state's, and has been saved
+/// * `peers` is filled on a leader only, with everybody else in the latest configuration
 #[derive(Clone, Debug)]
 pub struct Core {
-    id: NodeId,
-    hard_state: HardState,
-    role: Role,
-    voters: Voters,
-    log: Shape,
+    pub(super) id: NodeId,
+    pub(super) hard_state: HardState,
+    pub(super) role: Role,
+    pub(super) log: Shape,
+    pub(super) configurations: Configurations,
     /// Last index on this node's disk.
-    saved: Index,
-    commit: Index,
-    election_ticks: u32,
-    elapsed_ticks: u32,
-    /// Reads that wait for an entry of this term to be committed.
-    waiting_reads: Vec<u64>,
+    pub(super) saved: Index,
+    pub(super) commit: Index,
+    /// What a leader has said to be committed.
+    pub(super) leader_commit: Index,
+    /// Equal to the log of this term's leader up to here; 0 when nothing is known.
+    pub(super) agreed: Index,
+    pub(super) election_ticks: u32,
+    pub(super) heartbeat_ticks: u32,
+    pub(super) random: Random,
+    /// Ticks since a leader was heard, or since the campaign began.
+    pub(super) elapsed_ticks: u32,
+    /// At which of them to campaign.
+    pub(super) patience_ticks: u32,
+    /// Ticks since the last heartbeat was sent.
+    pub(super) heartbeat_elapsed: u32,
+    pub(super) peers: BTreeMap<NodeId, Progress>,
+    pub(super) transfer: Option<Transfer>,
+    pub(super) reads: Reads,
+    pub(super) held: VecDeque<Held>,
+    pub(super) saving: VecDeque<Saving>,
+    /// How far the log was cut since the last ready that appends; `Index::MAX` when it was not.
+    pub(super) cut: Index,
+    /// What an install that is not saved yet would replace.
+    pub(super) before: Option<Before>,
+    /// The number of the next ready that has to be saved.
+    pub(super) number: u64,
+    /// The ready that the latest hard state is in, or `UNWRITTEN`.
+    pub(super) hard_state_number: u64,
+    /// The last ready that has been saved.
+    pub(super) saved_number: u64,
+    pub(super) failures: u64,
+    /// Could not write if it led.
+    pub(super) is_unfit: bool,
     /// What the driver may apply by the readies it has, once it is durable.
-    released: Index,
-    ready: Ready,
+    pub(super) released: Index,
+    pub(super) ready: Ready,
 }
 
 impl Core {
@@ -100,122 +149,184 @@ impl Core {
         let log = Shape::new(start.log_start, start.terms);
         let saved = log.last().index;
         assert!(start.commit <= saved, "the database stands for entries that the log lacks");
-        Self {
+        let mut configurations = start.configurations.into_iter();
+        let (index, first) = configurations.next().unwrap_or_default();
+        let mut known = Configurations::new(index, first);
+        for (index, configuration) in configurations {
+            known.push(index, configuration);
+        }
+        let mut core = Self {
             id: start.id,
             hard_state: start.hard_state,
             role: Role::Follower { leader: None },
-            voters: start.voters,
             log,
+            configurations: known,
             saved,
             commit: start.commit,
+            leader_commit: start.commit,
+            agreed: 0,
             election_ticks: start.election_ticks,
+            heartbeat_ticks: start.heartbeat_ticks,
+            random: Random::new(start.seed),
             elapsed_ticks: 0,
-            waiting_reads: Vec::new(),
+            patience_ticks: 0,
+            heartbeat_elapsed: 0,
+            peers: BTreeMap::new(),
+            transfer: None,
+            reads: Reads::default(),
+            held: VecDeque::new(),
+            saving: VecDeque::new(),
+            cut: Index::MAX,
+            before: None,
+            number: 1,
+            hard_state_number: 0,
+            saved_number: 0,
+            failures: 0,
+            is_unfit: false,
             released: start.commit,
             ready: Ready::default(),
-        }
+        };
+        core.draw_patience();
+        core
     }
 
     /// Advances logical time by one tick.
-    ///
-    /// A voter campaigns once it has heard no leader for an election timeout; one that counts
-    /// alone has nobody to wait for. A leader whose no-op could not be written tries again.
     pub fn tick(&mut self) {
-        match &self.role {
-            Role::Leader { first, .. } => {
-                if self.log.last().index < *first {
-                    self.append(EntryKind::Noop);
-                }
+        if self.hard_state_number == UNWRITTEN {
+            self.save_hard_state();
+        }
+        if self.is_leader() { self.tick_leader() } else { self.tick_waiting() }
+    }
+
+    /// Takes in a message from another node.
+    pub fn step(&mut self, from: &NodeId, message: Message) {
+        debug_assert!(*from != self.id, "nobody writes to itself");
+        if !self.accepts(from, &message) {
+            return;
+        }
+        match message.payload {
+            Payload::PreVote { last } => self.pre_vote_asked(from, message.term, last),
+            Payload::PreVoteReply { granted } => {
+                self.pre_vote_answered(from, message.term, granted);
             }
-            Role::Follower { .. } | Role::Candidate { .. } => {
-                self.elapsed_ticks += 1;
-                let is_due = self.elapsed_ticks >= self.election_ticks
-                    || (self.voters.is_only(&self.id) && !self.is_candidate());
-                if is_due && self.voters.contains(&self.id) {
-                    self.campaign();
-                }
+            Payload::Vote { last, .. } => self.vote_asked(from, last),
+            Payload::VoteReply { granted } => self.vote_answered(from, granted),
+            Payload::Heartbeat { commit, round } => self.heartbeat(from, commit, round),
+            Payload::HeartbeatReply { round, matched, last } => {
+                self.heartbeat_answered(from, round, matched, last);
             }
+            Payload::Append { prev, entries, commit, round } => {
+                self.append_asked(from, prev, entries, commit, round);
+            }
+            Payload::Appended { matched, round } => self.appended(from, matched, round),
+            Payload::Refused { prev, hint, round } => self.append_refused(from, prev, hint, round),
+            Payload::Snapshot { last, configuration } => {
+                self.snapshot_offered(from, last, configuration);
+            }
+            Payload::TimeoutNow => self.campaign_now(),
         }
     }
 
-    /// Puts a new entry at the log's end, to be saved and replicated.
-    ///
-    /// # Errors
-    /// [`NotLeader`]: nothing was proposed.
-    pub fn propose(&mut self, kind: EntryKind) -> Result<EntryId, NotLeader> {
-        match self.role {
-            Role::Leader { .. } => Ok(self.append(kind)),
-            Role::Follower { .. } | Role::Candidate { .. } => Err(NotLeader),
+    /// Compares terms, as every message begins (Raft paper, figure 2, rules for all servers);
+    /// false: the message has been dealt with.
+    fn accepts(&mut self, from: &NodeId, message: &Message) -> bool {
+        let own = self.hard_state.term;
+        match &message.payload {
+            // A pre-vote's term is one that nobody is in, and says nothing about the sender.
+            Payload::PreVote { .. } | Payload::PreVoteReply { granted: true } => return true,
+            Payload::Vote { is_transfer, .. }
+                if message.term > own
+                // Whoever hears its leader well does not let others disturb it (thesis, 4.2.3).
+                && !is_transfer && self.hears_leader() =>
+            {
+                return false;
+            }
+            _ => {}
         }
+        if message.term > own {
+            let leader = message.payload.is_from_leader().then(|| from.clone());
+            self.become_follower(message.term, leader);
+            return true;
+        }
+        if message.term < own && planted(Flaw::OlderTermsCount) {
+            return !message.payload.is_from_leader();
+        }
+        if message.term < own {
+            // Not silence: a leader or candidate of an older term must learn that it is one.
+            self.answer_older(from, &message.payload);
+            return false;
+        }
+        if message.payload.is_from_leader() {
+            assert!(!self.is_leader(), "two leaders in term {own}: {from} and this node");
+            self.hear_leader(from);
+        }
+        true
     }
 
-    /// Asks for a read index under a name that is never used twice (thesis, 6.4).
-    ///
-    /// The answer comes in a [`Ready`], once an entry of this term is committed.
-    pub fn read(&mut self, name: u64) {
-        if matches!(self.role, Role::Leader { .. }) {
-            self.waiting_reads.push(name);
-            self.release_reads();
-        } else {
-            self.ready.reads_refused.push(name);
-        }
-    }
-
-    /// Says that the disk holds the hard state of `term` and everything up to `last`.
-    ///
-    /// A report about an entry that has since been replaced by another term's says nothing about
-    /// the one that stands there now, and is passed over.
-    pub fn saved(&mut self, term: Term, last: EntryId) {
-        if self.log.holds(last) {
-            self.saved = self.saved.max(last.index);
-        }
-        let is_vote_durable =
-            term == self.hard_state.term && self.hard_state.vote.as_ref() == Some(&self.id);
-        if is_vote_durable && self.is_candidate() {
-            let own = self.id.clone();
-            self.granted(own);
-        }
-        self.advance_commit();
-    }
-
-    /// Says that nothing behind `last` could be written (the disk is full).
-    ///
-    /// The entries are gone, and nobody was told that they exist. A sole voter leads on, for
-    /// nobody could do better; among others, one who can write should lead.
-    pub fn append_failed(&mut self, last: EntryId) {
-        assert!(last.index >= self.commit, "what is committed has been written");
-        self.log.truncate_after(last.index);
-        self.saved = self.saved.min(last.index);
-        self.released = self.released.min(last.index);
-        self.ready.entries.retain(|(id, _)| id.index <= last.index);
-        if self.is_candidate() || !self.voters.is_only(&self.id) {
-            self.become_follower();
-        }
-    }
-
-    /// Puts new voters in force, as soon as their entry is in the log (thesis, 4.1).
-    pub fn set_voters(&mut self, voters: Voters) {
-        self.voters = voters;
-        self.advance_commit();
+    fn answer_older(&mut self, from: &NodeId, payload: &Payload) {
+        let answer = match payload {
+            Payload::Vote { .. } => Payload::VoteReply { granted: false },
+            Payload::Heartbeat { round, .. } => {
+                Payload::HeartbeatReply { round: *round, matched: 0, last: 0 }
+            }
+            Payload::Append { prev, round, .. } => {
+                Payload::Refused { prev: prev.index, hint: EntryId::default(), round: *round }
+            }
+            Payload::Snapshot { .. } => {
+                Payload::Refused { prev: 0, hint: EntryId::default(), round: 0 }
+            }
+            _ => return,
+        };
+        self.send(from, answer);
     }
 
     /// Forgets the entries up to `start`, which a checkpoint covers.
     pub fn compacted_to(&mut self, start: EntryId) {
+        if let Some(before) = &mut self.before
+            && start.index > before.log.start().index
+        {
+            before.log.compact_to(start);
+            before.configurations.compact_to(start.index);
+        }
+        if start.index <= self.log.start().index {
+            return;
+        }
         assert!(start.index <= self.commit, "only what is committed is compacted");
         self.log.compact_to(start);
+        self.configurations.compact_to(start.index);
     }
 
     /// What is to be done since this was last asked; `None` when nothing is.
     pub fn take_ready(&mut self) -> Option<Ready> {
+        self.start_round_if_due();
+        self.replicate();
         self.ready.commit = self.commit;
         self.ready.commit_once_durable = self.commit_once_durable();
-        let is_empty = self.commit <= self.released
-            && self.ready.hard_state.is_none()
-            && self.ready.entries.is_empty()
+        self.ready.failures = self.failures;
+        let is_empty = self.ready.commit_once_durable <= self.released
+            && !self.ready.has_to_be_saved()
+            && self.ready.messages.is_empty()
+            && self.ready.appends.is_empty()
+            && self.ready.snapshots.is_empty()
             && self.ready.reads.is_empty()
             && self.ready.reads_refused.is_empty();
         self.released = self.released.max(self.ready.commit_once_durable);
-        (!is_empty).then(|| std::mem::take(&mut self.ready))
+        if is_empty {
+            return None;
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        if ready.has_to_be_saved() {
+            ready.number = self.number;
+            // The disk follows when there is something to append.
+            let cut = match ready.entries.is_empty() {
+                true => Index::MAX,
+                false => std::mem::replace(&mut self.cut, Index::MAX),
+            };
+            let last = self.log.last().index;
+            self.saving.push_back(Saving { number: self.number, last, cut });
+            self.number += 1;
+        }
+        Some(ready)
     }
 
     /// What this node is doing.
@@ -227,7 +338,7 @@ impl Core {
     pub fn leader(&self) -> Option<&NodeId> {
         match &self.role {
             Role::Follower { leader } => leader.as_ref(),
-            Role::Candidate { .. } => None,
+            Role::PreCandidate { .. } | Role::Candidate { .. } => None,
             Role::Leader { .. } => Some(&self.id),
         }
     }
@@ -242,9 +353,54 @@ impl Core {
         self.log.last()
     }
 
+    /// The last entry that is no longer in the log.
+    pub fn log_start(&self) -> EntryId {
+        self.log.start()
+    }
+
+    /// The term at `index`, where it is known.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
     /// The last entry known to be committed.
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// The last entry known to be on this node's disk.
+    pub fn durable(&self) -> Index {
+        self.saved
+    }
+
+    /// Who belongs to the cluster, by the latest entry that says so.
+    pub fn configuration(&self) -> &Configuration {
+        self.configurations.latest()
+    }
+
+    /// Where that entry stands.
+    pub fn configuration_index(&self) -> Index {
+        self.configurations.index()
+    }
+
+    /// On a leader: the last entry known to be on `peer`'s disk.
+    pub fn matched(&self, peer: &str) -> Option<Index> {
+        self.peers.get(peer).map(|progress| progress.matched)
+    }
+
+    /// On a leader: ticks since `peer` was heard.
+    pub fn silent_ticks(&self, peer: &str) -> Option<u32> {
+        self.peers.get(peer).map(|progress| progress.silent_ticks)
+    }
+
+    /// Ticks since the leader was heard; 0 on a leader.
+    pub fn ticks_without_leader(&self) -> u32 {
+        if self.is_leader() { 0 } else { self.elapsed_ticks }
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader { .. })
     }
 
     /// Whether an entry of this node's own leadership is committed: it knows what the others
@@ -253,167 +409,14 @@ impl Core {
         matches!(&self.role, Role::Leader { first, .. } if self.commit >= *first)
     }
 
-    fn is_candidate(&self) -> bool {
-        matches!(self.role, Role::Candidate { .. })
-    }
-
-    /// Begins an election; the vote for itself counts once it is saved.
-    fn campaign(&mut self) {
-        self.hard_state = HardState { term: self.hard_state.term + 1, vote: Some(self.id.clone()) };
-        self.ready.hard_state = Some(self.hard_state.clone());
-        self.role = Role::Candidate { granted: BTreeSet::new() };
-        self.elapsed_ticks = 0;
-    }
-
-    /// Counts a vote, and leads once a majority has granted theirs.
-    fn granted(&mut self, by: NodeId) {
-        let Role::Candidate { granted } = &mut self.role else { return };
-        granted.insert(by);
-        if self.voters.elected_by(granted) {
-            let first = self.log.last().index + 1;
-            self.role = Role::Leader { matched: BTreeMap::new(), first };
-            self.append(EntryKind::Noop);
+    /// Puts an entry at the log's end.
+    pub(super) fn push(&mut self, term: Term, content: Content) -> EntryId {
+        let id = self.log.push(term);
+        self.ready.entries.push((id, content.kind()));
+        if let Content::Configuration(configuration) = content {
+            self.configurations.push(id.index, configuration);
+            self.refresh_peers();
         }
-    }
-
-    fn become_follower(&mut self) {
-        self.role = Role::Follower { leader: None };
-        self.elapsed_ticks = 0;
-        self.ready.reads_refused.append(&mut self.waiting_reads);
-    }
-
-    fn append(&mut self, kind: EntryKind) -> EntryId {
-        let id = self.log.push(self.hard_state.term);
-        self.ready.entries.push((id, kind));
         id
-    }
-
-    /// Commits what a majority holds, if it is of this term (Raft paper, section 5.4.2).
-    fn advance_commit(&mut self) {
-        let held = self.held_by_majority(self.saved);
-        if held > self.commit {
-            self.commit = held;
-            self.release_reads();
-        }
-    }
-
-    /// What will be committed by the time this node's disk holds its whole log.
-    fn commit_once_durable(&self) -> Index {
-        self.held_by_majority(self.log.last().index).max(self.commit)
-    }
-
-    /// The last entry of this term that a majority holds when this node holds `own`; else 0.
-    fn held_by_majority(&self, own: Index) -> Index {
-        let Role::Leader { matched, .. } = &self.role else { return 0 };
-        let held = self.voters.held_by_majority(|id| {
-            if *id == self.id { own } else { matched.get(id).copied().unwrap_or(0) }
-        });
-        if self.log.term_at(held) == Some(self.hard_state.term) { held } else { 0 }
-    }
-
-    /// Lets reads go that nothing stands in the way of. A sole voter needs no round to know that
-    /// nobody else leads.
-    fn release_reads(&mut self) {
-        if self.is_established() && self.voters.is_only(&self.id) {
-            let commit = self.commit;
-            self.ready.reads.extend(self.waiting_reads.drain(..).map(|name| (name, commit)));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start(voters: &[&str]) -> Start {
-        Start {
-            id: "a".to_owned(),
-            hard_state: HardState { term: 1, vote: None },
-            log_start: EntryId::default(),
-            terms: vec![1],
-            commit: 0,
-            voters: Voters::new(voters.iter().map(|id| (*id).to_owned())),
-            election_ticks: 3,
-        }
-    }
-
-    fn leader() -> Core {
-        let mut core = Core::new(start(&["a"]));
-        core.tick();
-        core.take_ready().unwrap();
-        core.saved(2, core.last());
-        core
-    }
-
-    #[test]
-    fn a_vote_counts_only_once_it_is_saved() {
-        let mut core = Core::new(start(&["a"]));
-        core.tick();
-        let ready = core.take_ready().unwrap();
-        assert_eq!(ready.hard_state, Some(HardState { term: 2, vote: Some("a".to_owned()) }));
-        assert_eq!(core.leader(), None, "the vote is not on the disk yet");
-        core.saved(1, core.last());
-        assert_eq!(core.leader(), None, "a report about an older term");
-        core.saved(2, core.last());
-        assert_eq!(core.leader(), Some(&"a".to_owned()));
-    }
-
-    #[test]
-    fn an_entry_is_committed_only_once_it_is_saved() {
-        let mut core = leader();
-        let noop = core.take_ready().unwrap();
-        assert_eq!(noop.entries, [(EntryId { term: 2, index: 2 }, EntryKind::Noop)]);
-        assert_eq!((noop.commit, noop.commit_once_durable), (0, 2));
-        let id = core.propose(EntryKind::Command).unwrap();
-        assert_eq!(core.commit(), 0, "nothing of this term is saved");
-        core.saved(2, EntryId { term: 2, index: 2 });
-        assert_eq!(core.commit(), 2, "the no-op commits what came before it");
-        core.saved(2, id);
-        assert_eq!(core.commit(), 3);
-    }
-
-    #[test]
-    fn reads_wait_for_an_entry_of_this_term() {
-        let mut core = leader();
-        core.read(7);
-        assert_eq!(core.take_ready().unwrap().reads, []);
-        core.saved(2, core.last());
-        core.read(8);
-        assert_eq!(core.take_ready().unwrap().reads, [(7, 2), (8, 2)]);
-    }
-
-    #[test]
-    fn a_minority_neither_leads_nor_commits() {
-        let mut core = Core::new(start(&["a", "b", "c"]));
-        core.tick();
-        assert_eq!(core.take_ready(), None, "others may lead: wait for the timeout");
-        core.tick();
-        core.tick();
-        core.saved(2, core.last());
-        assert!(core.is_candidate());
-        assert_eq!(core.propose(EntryKind::Command), Err(NotLeader));
-        core.read(1);
-        assert_eq!(core.take_ready().unwrap().reads_refused, [1]);
-    }
-
-    #[test]
-    fn a_full_disk_takes_back_what_was_not_written() {
-        let mut core = leader();
-        core.saved(2, core.last());
-        let written = core.last();
-        core.take_ready();
-        core.propose(EntryKind::Command).unwrap();
-        core.append_failed(written);
-        assert_eq!(core.last(), written);
-        assert_eq!(core.take_ready(), None, "what failed is not to be written again");
-        assert_eq!(core.propose(EntryKind::Command), Ok(EntryId { term: 2, index: 3 }));
-    }
-
-    #[test]
-    fn a_report_about_a_replaced_entry_is_passed_over() {
-        let mut core = leader();
-        let stale = EntryId { term: 1, index: core.last().index };
-        core.saved(2, stale);
-        assert_eq!(core.commit(), 0);
     }
 }

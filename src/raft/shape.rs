@@ -78,6 +78,26 @@ impl Shape {
         self.runs.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term)
     }
 
+    /// The last entry that is no longer in the log.
+    pub(super) fn start(&self) -> EntryId {
+        self.start
+    }
+
+    /// The last entry at or before `index` whose term is at most `term`, or the start: where two
+    /// logs may last have been equal, seen from the one that ends its terms there.
+    pub(super) fn last_common(&self, index: Index, term: Term) -> EntryId {
+        let index = index.min(self.last);
+        let run = self
+            .runs
+            .iter()
+            .enumerate()
+            .rev()
+            .find(|(_, (first, own))| *first <= index && *own <= term);
+        let Some((place, (_, term))) = run else { return self.start };
+        let end = self.runs.get(place + 1).map_or(self.last, |(next, _)| next - 1);
+        EntryId { term: *term, index: end.min(index) }
+    }
+
     /// Whether this very entry is in the log (or is its start).
     pub(super) fn holds(&self, id: EntryId) -> bool {
         self.term_at(id.index) == Some(id.term)
@@ -98,6 +118,20 @@ mod tests {
         assert_eq!(terms(&shape), [Some(0), Some(1), Some(1), Some(2), Some(4), Some(4), None]);
         assert_eq!(shape.last(), EntryId { term: 4, index: 5 });
         assert!(!shape.holds(EntryId { term: 1, index: 3 }), "another term stands there");
+    }
+
+    #[test]
+    fn the_last_common_entry_skips_whole_terms() {
+        let shape = Shape::new(EntryId { term: 1, index: 2 }, [1, 3, 3, 6]);
+        let common = |index, term| {
+            let EntryId { term, index } = shape.last_common(index, term);
+            (index, term)
+        };
+        assert_eq!(common(9, 9), (6, 6), "the other log goes on");
+        assert_eq!(common(9, 5), (5, 3), "the other log ends in an older term");
+        assert_eq!(common(4, 5), (4, 3), "and before it");
+        assert_eq!(common(6, 2), (3, 1));
+        assert_eq!(common(2, 9), (2, 1), "only the start is left");
     }
 
     #[test]

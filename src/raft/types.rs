@@ -9,7 +9,10 @@ pub type Index = u64;
 /// An epoch of leadership. 0 means "before the first election".
 pub type Term = u64;
 
-/// A node's name, given by `-node-id`; it never changes.
+/// A voter or learner as the protocol knows it.
+///
+/// It stands for one data directory: a machine that has lost its disk has forgotten what it
+/// promised, and comes back under another one (thesis, 3.8).
 pub type NodeId = String;
 
 /// What must be on disk before a promise leaves the node (Raft paper, figure 2).
