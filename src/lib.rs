@@ -6,17 +6,19 @@
 //!
 //! ```text
 //! clients --HTTP--> api workers --proposals--> consensus thread --orders--> writer thread
-//!                     |   ^                                        owns the Raft log on disk
-//!                     |   +------------------ outcomes ----------- owns SQLite's write connection
-//!                     v
-//!                 reader pool (read-only connections, on the worker's own thread)
-//!                 backups (read-only connections, each pinned to one raft index)
+//!                     |   ^                      |    ^              owns the Raft log on disk
+//!                     |   +----- outcomes -------|----|------------- owns SQLite's write connection
+//!                     v                          v    |
+//!                 reader pool, backups         links (two threads a peer) <--HTTP--> other nodes
+//!                 (read-only connections, on the worker's own thread, or each pinned to one entry)
 //! ```
 //!
 //! **One write.** `http` parses the head and frames the body; `api` parses the statements and
-//! hands them to `node`, whose consensus thread stamps them with the time and a seed and lets the
-//! `raft` core place them. The writer thread appends everything that has queued up to the log in
-//! `storage`, syncs once, runs it in one SQLite transaction in `db`, and answers each worker.
+//! hands them to `node` (or, on a follower, the whole request to the leader's `api`), whose
+//! consensus thread stamps them with the time and a seed and lets the `raft` core place them. The
+//! writer thread appends everything that has queued up to the log in `storage` and syncs once; at
+//! the same time `transport` sends it to the followers, which do the same. What a majority has
+//! synced the writer runs in one SQLite transaction in `db`, and answers each worker.
 //!
 //! **One read.** `api` asks `node` whether a read at this level may be served here, borrows a
 //! read-only connection from `db::readers`, and encodes the rows. It never waits for the writer.
@@ -34,6 +36,7 @@
 //! | [`storage`] | the hand-written Raft log and the other files that must survive a crash |
 //! | [`db`] | SQLite: deterministic execution, checkpoints, snapshots, dumps; alone names rusqlite |
 //! | [`http`] | the listener: connections to requests, replies to bytes; knows no routes |
+//! | [`transport`] | messages, bodies and snapshots between nodes; keeps no promises, blocks nobody |
 //! | [`node`] | the threads that join `raft`, `storage` and `db` |
 //! | [`api`] | the HTTP API; sees the node only through `node::Handle` |
 //! | [`config`] | the command line, from one table of flags to one checked value |
@@ -69,3 +72,4 @@ pub mod server;
 pub mod shell;
 pub mod stats;
 pub mod storage;
+pub mod transport;

@@ -13,6 +13,12 @@ pub enum Stat {
     Backups,
     /// Files sent to /boot.
     Boots,
+    /// Digests asked for.
+    Digests,
+    /// Requests that the leader has answered for this node.
+    Forwarded,
+    /// Requests that the leader should have answered for this node, and has not.
+    ForwardedFailed,
     /// Statements received by /db/execute.
     ExecuteStatements,
     /// Requests to /db/execute that were not queued.
@@ -125,6 +131,26 @@ pub enum Stat {
     LogBytes,
     /// Times the Raft log was synced.
     LogSyncs,
+    /// Small messages sent to other nodes.
+    TransportMessagesSent,
+    /// Appends sent to other nodes.
+    TransportAppendsSent,
+    /// Snapshots sent to other nodes, complete.
+    TransportSnapshotsSent,
+    /// Bytes sent to other nodes.
+    TransportBytesSent,
+    /// Requests to other nodes that did not get through or were refused.
+    TransportFailures,
+    /// Messages dropped because another node was too slow.
+    TransportDropped,
+    /// Requests of other nodes that were taken in.
+    TransportReceived,
+    /// Requests to the address for nodes that were refused.
+    TransportRefused,
+    /// Detached bodies received, complete.
+    TransportBodiesReceived,
+    /// Snapshots received, complete.
+    TransportSnapshotsReceived,
 }
 
 /// How a counter is shown.
@@ -145,9 +171,22 @@ const fn row(stat: Stat, group: &'static str, key: &'static str, help: &'static 
 }
 
 /// All counters, in the order of [`Stat`], each group in one run.
-pub const TABLE: [Row; 58] = [
+pub const TABLE: [Row; 71] = [
     row(Stat::Backups, "http", "backups", "Backups asked for."),
     row(Stat::Boots, "http", "boot", "Files sent to /boot."),
+    row(Stat::Digests, "http", "digests", "Digests asked for."),
+    row(
+        Stat::Forwarded,
+        "http",
+        "forwarded",
+        "Requests that the leader has answered for this node.",
+    ),
+    row(
+        Stat::ForwardedFailed,
+        "http",
+        "forwarded_failed",
+        "Requests that the leader should have answered for this node, and has not.",
+    ),
     row(Stat::ExecuteStatements, "http", "execute_stmts_rx", "Statements received by /db/execute."),
     row(Stat::Executions, "http", "executions", "Requests to /db/execute that were not queued."),
     row(
@@ -284,6 +323,56 @@ pub const TABLE: [Row; 58] = [
     row(Stat::LogEntries, "log", "entries", "Entries appended to the Raft log."),
     row(Stat::LogBytes, "log", "bytes", "Bytes appended to the Raft log."),
     row(Stat::LogSyncs, "log", "syncs", "Times the Raft log was synced."),
+    row(
+        Stat::TransportMessagesSent,
+        "transport",
+        "messages_sent",
+        "Small messages sent to other nodes.",
+    ),
+    row(Stat::TransportAppendsSent, "transport", "appends_sent", "Appends sent to other nodes."),
+    row(
+        Stat::TransportSnapshotsSent,
+        "transport",
+        "snapshots_sent",
+        "Snapshots sent to other nodes, complete.",
+    ),
+    row(Stat::TransportBytesSent, "transport", "bytes_sent", "Bytes sent to other nodes."),
+    row(
+        Stat::TransportFailures,
+        "transport",
+        "failures",
+        "Requests to other nodes that did not get through or were refused.",
+    ),
+    row(
+        Stat::TransportDropped,
+        "transport",
+        "dropped",
+        "Messages dropped because another node was too slow.",
+    ),
+    row(
+        Stat::TransportReceived,
+        "transport",
+        "received",
+        "Requests of other nodes that were taken in.",
+    ),
+    row(
+        Stat::TransportRefused,
+        "transport",
+        "refused",
+        "Requests to the address for nodes that were refused.",
+    ),
+    row(
+        Stat::TransportBodiesReceived,
+        "transport",
+        "bodies_received",
+        "Detached bodies received, complete.",
+    ),
+    row(
+        Stat::TransportSnapshotsReceived,
+        "transport",
+        "snapshots_received",
+        "Snapshots received, complete.",
+    ),
 ];
 
 static COUNTERS: [AtomicU64; TABLE.len()] = [const { AtomicU64::new(0) }; TABLE.len()];

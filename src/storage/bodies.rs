@@ -9,10 +9,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
 use super::durable;
+use crate::os;
 
 /// Length of a SHA-256 in hexadecimal.
 const NAME_BYTES: usize = 64;
@@ -46,6 +48,11 @@ impl Bodies {
         Ok(Self { folder: folder.to_owned(), next: Arc::default() })
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Begins a body, whose bytes are then written to what is returned.
     ///
     /// # Errors
@@ -57,7 +64,14 @@ impl Bodies {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let hash = Sha256::new();
-                    return Ok(Staging { file, path, hash, bytes: 0, is_named: false });
+                    return Ok(Staging {
+                        file,
+                        path,
+                        hash,
+                        bytes: 0,
+                        is_named: false,
+                        syncing: None,
+                    });
                 }
                 // Left by a crash, and not swept away yet.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -140,6 +154,8 @@ pub struct Staging {
     hash: Sha256,
     bytes: u64,
     is_named: bool,
+    /// A sync that runs while more is written.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Staging {
@@ -156,6 +172,25 @@ impl Staging {
         self.file.sync_all().map_err(|error| durable::at(&self.path, &error))
     }
 
+    /// Begins to sync what was written so far, while more is written. Waits for the last such sync,
+    /// so that no more is left unsynced than is written between three calls. What fails here
+    /// fails [`Staging::finish`] too, if it is not told before.
+    ///
+    /// # Errors
+    /// The system's, with the path in it, also of the sync before.
+    pub fn sync_behind(&mut self) -> io::Result<()> {
+        self.await_sync()?;
+        let file = self.file.try_clone().map_err(|error| durable::at(&self.path, &error))?;
+        self.syncing = Some(os::spawn("sync-body", move || file.sync_data())?);
+        Ok(())
+    }
+
+    fn await_sync(&mut self) -> io::Result<()> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        let synced = syncing.join().unwrap_or_else(|_| Err(io::Error::other("a sync panicked")));
+        synced.map_err(|error| durable::at(&self.path, &error))
+    }
+
     /// The name that the body would get now.
     pub fn sha256(&self) -> String {
         self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -166,6 +201,7 @@ impl Staging {
     /// # Errors
     /// Any step's; there is then no such body, unless it was the folder's sync that failed.
     pub fn finish(mut self) -> io::Result<Body> {
+        self.await_sync()?;
         self.sync()?;
         let sha256 = self.sha256();
         let path = self.path.with_file_name(&sha256);
