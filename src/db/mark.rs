@@ -52,6 +52,9 @@ pub struct Standing {
     pub membership: String,
     /// The settings as of `applied`.
     pub settings: Settings,
+    /// The database came from a leader, and the log on this disk may not reach as far: if it does
+    /// not hold `applied`, it is to begin anew behind it. False as soon as the log does.
+    pub begins_log: bool,
 }
 
 /// Whether the WAL counts.
@@ -99,6 +102,38 @@ pub enum MarkError {
     Missing,
     /// The file's bytes are not those that were written; the reason in words.
     Damaged(String),
+}
+
+impl Standing {
+    /// As another node takes it, with a copy of the database.
+    pub fn encode(&self) -> Vec<u8> {
+        json!({
+            "applied": entry_to_json(self.applied),
+            "changed": entry_to_json(self.changed),
+            "clock": self.clock,
+            "settings": {"foreign_keys": self.settings.foreign_keys},
+            "membership": self.membership,
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    /// Reads what [`Standing::encode`] gave; `None` when it is something else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::from_json(&serde_json::from_slice(bytes).ok()?)
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            applied: entry_from_json(&value["applied"])?,
+            changed: entry_from_json(&value["changed"])?,
+            clock: value["clock"].as_i64()?,
+            membership: value["membership"].as_str()?.to_owned(),
+            settings: Settings { foreign_keys: value["settings"]["foreign_keys"].as_bool()? },
+            // Marks from before there were other nodes do not say.
+            begins_log: value.get("begins_log").map_or(Some(false), Value::as_bool)?,
+        })
+    }
 }
 
 impl Stamp {
@@ -165,6 +200,7 @@ impl Mark {
             "clock": self.standing.clock,
             "settings": {"foreign_keys": self.standing.settings.foreign_keys},
             "membership": self.standing.membership,
+            "begins_log": self.standing.begins_log,
             "state": state,
         })
         .to_string();
@@ -203,13 +239,7 @@ impl Mark {
         Some(Self {
             database: file_name(&value["database"])?,
             undo: if value["undo"].is_null() { None } else { Some(file_name(&value["undo"])?) },
-            standing: Standing {
-                applied: entry_from_json(&value["applied"])?,
-                changed: entry_from_json(&value["changed"])?,
-                clock: value["clock"].as_i64()?,
-                membership: value["membership"].as_str()?.to_owned(),
-                settings: Settings { foreign_keys: value["settings"]["foreign_keys"].as_bool()? },
-            },
+            standing: Standing::from_json(value)?,
             state,
         })
     }
@@ -259,6 +289,7 @@ mod tests {
                 clock: 1_795_000_000_000,
                 membership: "{\"a\":\"line\\nbreak\"}".to_owned(),
                 settings: Settings { foreign_keys: true },
+                begins_log: true,
             },
             state,
         }

@@ -40,7 +40,8 @@ pub enum ReplaceError {
 
 /// Makes `file` the database, standing for `standing`, and returns where it now is.
 ///
-/// `old` is the checkpoint, just made, of the old database: it is what the undo point holds. Until
+/// `old` is the checkpoint, just made, of the old database: it is what the undo point holds;
+/// without one the old database is not kept. Until
 /// the mark is written `file` is left where it is and as it is, so that after a crash the same
 /// entry can be applied again; after that it is the caller's to remove. It must lie in the same file system, closed.
 /// The caller opens writer and readers anew on the path returned.
@@ -49,7 +50,7 @@ pub enum ReplaceError {
 /// See the variants: all but the last leave everything as it was.
 pub fn replace(
     marked: &mut Marked,
-    old: &Checkpoint,
+    old: Option<&Checkpoint>,
     file: &Path,
     standing: Standing,
 ) -> Result<PathBuf, ReplaceError> {
@@ -62,21 +63,21 @@ pub fn replace(
         error => ReplaceError::Unusable(error),
     })?;
     let stamp = Stamp::of(&path).map_err(ReplaceError::Files)?;
-    let was_written = before.standing.changed.index > 0;
+    let old = old.filter(|_| before.standing.changed.index > 0);
     let mark = Mark {
         database: name,
-        undo: was_written.then(|| before.database.clone()),
+        undo: old.map(|_| before.database.clone()),
         standing,
         state: State::Whole(stamp),
     };
     marked.replace(mark).map_err(ReplaceError::Mark)?;
     let mut leftovers = Vec::new();
-    let undone = if was_written { before.undo.clone() } else { Some(before.database.clone()) };
-    if let Some(undone) = undone {
-        let undone = marked.folder().join(undone);
+    let unkept = if old.is_some() { None } else { Some(before.database.clone()) };
+    for name in before.undo.iter().chain(&unkept) {
+        let undone = marked.folder().join(name);
         leftovers.extend([wal::path_of(&undone), wal::shared_memory_of(&undone), undone]);
     }
-    if was_written && old.complete {
+    if old.is_some_and(|old| old.complete) {
         leftovers.push(wal::path_of(&before.path(marked.folder())));
     }
     for leftover in leftovers {

@@ -129,7 +129,7 @@ impl StateMachine {
         self.advance(id, Some(stamp), true);
         let after = std::mem::replace(&mut self.standing, before);
         let old = self.run_checkpoint(UNDO_PATIENCE)?;
-        let path = match replace::replace(&mut self.marked, &old, file, after.clone()) {
+        let path = match replace::replace(&mut self.marked, Some(&old), file, after.clone()) {
             Ok(path) => path,
             Err(ReplaceError::Unusable(error)) => {
                 self.advance(id, Some(stamp), false);
@@ -137,12 +137,32 @@ impl StateMachine {
             }
             Err(error) => return Err(replace_fault(&error)),
         };
-        self.standing = after;
-        let opened = open_applier(&path, self.standing.settings, &self.interrupter);
+        self.switch_to(&path, after)?;
+        Ok(Ok(()))
+    }
+
+    /// Makes a copy of another node's database this node's own. The old one is not kept: what
+    /// it stood for is behind the new one.
+    ///
+    /// # Errors
+    /// This node's own trouble. Unless it says that only a restart helps, the old database is in
+    /// place, and this may be tried again.
+    pub fn install(&mut self, file: &Path, standing: Standing) -> Result<(), Fault> {
+        let path = replace::replace(&mut self.marked, None, file, standing.clone())
+            .map_err(|error| replace_fault(&error))?;
+        self.owes_checkpoint = false;
+        self.switch_to(&path, standing)
+    }
+
+    /// Goes on with another file, which the mark names by now.
+    fn switch_to(&mut self, path: &Path, standing: Standing) -> Result<(), Fault> {
+        self.standing = standing;
+        let opened = open_applier(path, self.standing.settings, &self.interrupter);
         // The old database is no longer what the mark names: only a restart can go on from here.
         self.applier = opened.map_err(|fault| Fault { needs_restart: true, ..fault })?;
-        self.readers.switch(&path);
-        Ok(Ok(()))
+        self.readers.switch(path);
+        self.readers.set_foreign_keys(self.standing.settings.foreign_keys);
+        Ok(())
     }
 
     /// Passes over an entry that changes nothing.
@@ -153,6 +173,11 @@ impl StateMachine {
     /// Notes the members as of the next entry.
     pub fn set_membership(&mut self, membership: String) {
         self.standing.membership = membership;
+    }
+
+    /// Notes that the log holds what the database stands for: later marks ask nothing of it.
+    pub fn note_log_begun(&mut self) {
+        self.standing.begins_log = false;
     }
 
     /// Folds the WAL into the main file, as far as readers allow, and marks how far. With

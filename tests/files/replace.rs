@@ -47,7 +47,7 @@ fn the_new_database_is_there_and_the_old_one_is_kept_for_undo() {
         let file = body(bodies.path(), round * 10);
         node.index += 1;
         let standing = node.standing();
-        let path = replace::replace(&mut node.marked, &old, &file, standing).unwrap();
+        let path = replace::replace(&mut node.marked, Some(&old), &file, standing).unwrap();
         assert!(file.exists(), "the body is the caller's to remove");
         node.writer = open_writer(&path);
         assert_eq!(query(&node.writer, "PRAGMA journal_mode"), ["text wal"]);
@@ -84,7 +84,7 @@ fn a_crash_before_the_mark_leaves_the_old_and_after_it_the_new_one() {
     }
     node.index += 1;
     let standing = node.standing();
-    replace::replace(&mut node.marked, &old, &file, standing).unwrap();
+    replace::replace(&mut node.marked, Some(&old), &file, standing).unwrap();
     let crashed = photograph(home.path());
     assert_eq!(value(crashed.path()), ["Integer(2)"]);
     // After the mark, before the old files were removed.
@@ -109,7 +109,7 @@ fn readers_finish_on_the_old_database() {
     let file = body(bodies.path(), 2);
     node.index += 1;
     let standing = node.standing();
-    let path = replace::replace(&mut node.marked, &old, &file, standing).unwrap();
+    let path = replace::replace(&mut node.marked, Some(&old), &file, standing).unwrap();
     node.writer = open_writer(&path);
     node.apply("UPDATE t SET a = 3");
     assert_eq!(query(&reader, "SELECT a FROM t"), ["Integer(1)"]);
@@ -133,11 +133,12 @@ fn a_file_that_is_no_database_changes_nothing() {
     let file = bodies.path().join("body");
     fs::write(&file, [9; 8192]).unwrap();
     let standing = node.standing();
-    let error = replace::replace(&mut node.marked, &old, &file, standing.clone()).unwrap_err();
+    let error =
+        replace::replace(&mut node.marked, Some(&old), &file, standing.clone()).unwrap_err();
     assert!(matches!(error, ReplaceError::Unusable(_)), "{error}");
     assert!(file.exists(), "the body is still there");
     let missing = bodies.path().join("none");
-    let error = replace::replace(&mut node.marked, &old, &missing, standing).unwrap_err();
+    let error = replace::replace(&mut node.marked, Some(&old), &missing, standing).unwrap_err();
     assert!(matches!(error, ReplaceError::Files(_)), "{error}");
     node.apply("UPDATE t SET a = 4");
     node.checkpoint();
