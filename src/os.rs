@@ -96,6 +96,13 @@ pub fn die(why: &str) -> ! {
     std::process::exit(DIED)
 }
 
+/// Has the process stop in order, as if it had been told to from outside.
+pub fn ask_to_stop() {
+    if let Err(error) = signal_hook::low_level::raise(signal_hook::consts::SIGTERM) {
+        die(&format!("the process cannot signal itself: {error}"));
+    }
+}
+
 /// A number that nobody can foretell.
 pub fn random_u64() -> u64 {
     let mut bytes = [0; 8];

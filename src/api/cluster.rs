@@ -55,7 +55,9 @@ pub(super) fn step_down(api: &Api, request: &mut Request<'_>, params: &Params) -
     }
     match api.node.step_down(Some(target.as_str()).filter(|id| !id.is_empty())) {
         Ok(()) => reply::empty(200),
-        Err(MemberError::Refused(why)) => reply::text(500, &format!("stepdown: {why}")),
+        Err(MemberError::Refused(why) | MemberError::Unknown(why)) => {
+            reply::text(500, &format!("stepdown: {why}"))
+        }
         Err(error @ MemberError::NotLeader) => api.fail(error.into(), request, params),
     }
 }

@@ -74,7 +74,7 @@ impl From<MemberError> for Failure {
     fn from(error: MemberError) -> Self {
         match error {
             MemberError::NotLeader => Self::NotLeader,
-            MemberError::Refused(why) => Self::Text(500, why),
+            MemberError::Refused(why) | MemberError::Unknown(why) => Self::Text(500, why),
         }
     }
 }

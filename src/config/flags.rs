@@ -72,8 +72,18 @@ const TABLE: &[Group] = &[
             Flag("raft-snap", Count(8192), "Log entries that make a checkpoint due; 0: default"),
             Flag("raft-snap-wal-size", Bytes(4 << 20), "WAL bytes that make one due; 0: never"),
             Flag("raft-snap-int", Span("10s"), "Time between looking whether one is due"),
-            Flag("raft-heartbeat-timeout", Span("1s"), "Silence of the leader that is noticed"),
-            Flag("raft-election-timeout", Span("1s"), "Time an election may take"),
+            Flag(
+                "raft-heartbeat-timeout",
+                Span("1s"),
+                "Silence of the leader after which a voter campaigns, if it is longer than \
+                 -raft-election-timeout; heartbeats come ten times as often",
+            ),
+            Flag(
+                "raft-election-timeout",
+                Span("1s"),
+                "Time after which an election is held again, and the same silence, if it is \
+                 longer than -raft-heartbeat-timeout",
+            ),
             Flag("raft-apply-timeout", Span("10s"), "Time a write may wait for its turn"),
             Flag("write-queue-capacity", Whole(1024), "Queued requests; further ones wait"),
             Flag("write-queue-batch-size", Whole(128), "Queued statements written at once"),
@@ -82,7 +92,28 @@ const TABLE: &[Group] = &[
         ],
     ),
     Group(
-        NoEffect("a single node is its own majority and needs no lease"),
+        Here, // The cluster.
+        &[
+            Flag("join", Text(""), "Comma list of Raft addresses of nodes to join"),
+            Flag("join-attempts", Whole(5), "Attempts to join, for each address"),
+            Flag("join-interval", Span("3s"), "Time between attempts to join"),
+            Flag("bootstrap-expect", Whole(0), "Nodes to wait for; 1: this node alone"),
+            Flag("bootstrap-expect-timeout", Span("120s"), "Time to wait for them"),
+            Flag("raft-non-voter", Switch(false), "Be a read replica"),
+            Flag("raft-shutdown-stepdown", Switch(true), "Hand over leadership before stopping"),
+            Flag("raft-remove-shutdown", Switch(false), "Stop when removed from the cluster"),
+            Flag("raft-cluster-remove-shutdown", Switch(false), "Leave the cluster when stopping"),
+            Flag("raft-reap-node-timeout", Span("0h"), "Time until an absent voter is removed"),
+            Flag("raft-reap-read-only-node-timeout", Span("0h"), "The same for a read replica"),
+            Flag(
+                "cluster-connect-timeout",
+                Span("30s"),
+                "Silence after which a node asked is given up",
+            ),
+        ],
+    ),
+    Group(
+        NoEffect("a majority confirms reads, and a leader that none answers steps down"),
         &[Flag("raft-leader-lease-timeout", Span("0s"), "Time a leader may be out of touch")],
     ),
     Group(
@@ -90,8 +121,8 @@ const TABLE: &[Group] = &[
         &[Flag("raft-commit-timeout", Span("50ms"), "Time before a commit is announced")],
     ),
     Group(
-        NoEffect("a single node has nobody to step down for"),
-        &[Flag("raft-shutdown-stepdown", Switch(true), "Hand over leadership before stopping")],
+        NoEffect("what a node is sent goes as it is"),
+        &[Flag("compress-snap-transport", Switch(false), "Compress snapshots on their way")],
     ),
     Group(
         Missing("it loads no SQLite extensions"),
@@ -136,7 +167,7 @@ const TABLE: &[Group] = &[
         ],
     ),
     Group(
-        Missing("it talks to no other node"),
+        Missing("nodes talk plain HTTP; -cluster-secret keeps strangers out"),
         &[
             Flag("node-ca-cert", File, "CA certificate between nodes"),
             Flag("node-cert", File, "Certificate between nodes"),
@@ -145,27 +176,18 @@ const TABLE: &[Group] = &[
             Flag("node-verify-client", Switch(false), "Require certificates of other nodes"),
             Flag("node-verify-server-name", Text(""), "Host name on certificates of other nodes"),
             Flag("node-verify-common-name", Text(""), "Required common name of other nodes"),
-            Flag("compress-snap-transport", Switch(false), "Compress snapshots on their way"),
-            Flag("cluster-connect-timeout", Span("30s"), "Time to connect to another node"),
         ],
     ),
     Group(
-        Missing("it runs as a cluster of one node"),
+        Missing("nodes know each other by -cluster-secret, not by a user's password"),
+        &[Flag("join-as", Text(""), "User to join as")],
+    ),
+    Group(
+        Missing("it looks nobody up; -join names the nodes, also by names that DNS knows"),
         &[
-            Flag("join", Text(""), "Comma list of Raft addresses of nodes to join"),
-            Flag("join-attempts", Whole(5), "Attempts to join, for each address"),
-            Flag("join-interval", Span("3s"), "Time between attempts to join"),
-            Flag("join-as", Text(""), "User to join as"),
-            Flag("bootstrap-expect", Whole(0), "Nodes to wait for; 1: this node alone"),
-            Flag("bootstrap-expect-timeout", Span("120s"), "Time to wait for them"),
             Flag("disco-mode", Text(""), "How to find nodes: consul-kv, etcd-kv, dns, dns-srv"),
             Flag("disco-key", Text("rqlite"), "Prefix of keys in the discovery service"),
             Flag("disco-config", Text(""), "Configuration of the discovery service"),
-            Flag("raft-non-voter", Switch(false), "Be a read replica"),
-            Flag("raft-remove-shutdown", Switch(false), "Stop when removed from the cluster"),
-            Flag("raft-cluster-remove-shutdown", Switch(false), "Leave the cluster when stopping"),
-            Flag("raft-reap-node-timeout", Span("0h"), "Time until an absent voter is removed"),
-            Flag("raft-reap-read-only-node-timeout", Span("0h"), "The same for a read replica"),
         ],
     ),
     Group(
@@ -182,6 +204,7 @@ const TABLE: &[Group] = &[
             Flag("backup-wal-max", Bytes(1 << 30), "WAL bytes at which the oldest backup is ended"),
             Flag("backup-age-max", Span("1h"), "Age at which a backup is ended"),
             Flag("backup-free-min", Bytes(64 << 20), "Free disk at which the oldest one is ended"),
+            Flag("cluster-secret", File, "File with what all nodes of the cluster must know"),
         ],
     ),
 ];
@@ -191,11 +214,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_holds_the_68_and_three_of_our_own_once_each() {
+    fn the_table_holds_the_68_and_four_of_our_own_once_each() {
         let mut names: Vec<_> = all().map(|(flag, _)| flag.0).collect();
-        assert_eq!(names.len(), 68 + 3, "flags");
+        assert_eq!(names.len(), 68 + 4, "flags");
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 68 + 3, "no name twice");
+        assert_eq!(names.len(), 68 + 4, "no name twice");
     }
 }

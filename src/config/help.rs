@@ -69,7 +69,9 @@ mod tests {
             "  -raft-snap-int duration\n    \tTime between looking whether one is due (default \
              10s)\n",
             "  -raft-shutdown-stepdown\n    \tHand over leadership before stopping (default \
-             true)\n    \tHas no effect: a single node has nobody to step down for\n",
+             true)\n",
+            "  -raft-commit-timeout duration\n    \tTime before a commit is announced (default \
+             50ms)\n    \tHas no effect: what is committed is announced at once\n",
         ] {
             assert!(text.contains(golden), "{golden}");
         }

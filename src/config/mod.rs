@@ -11,6 +11,7 @@ mod flags;
 mod help;
 pub mod logging;
 mod rules;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use log::LevelFilter;
 pub use address::{Address, InvalidAddress};
 use arguments::{Arguments, Values};
 use flags::Standing;
+pub use secret::Secret;
 
 use crate::duration::Span;
 
@@ -31,6 +33,9 @@ const LOG_LEVEL: LevelFilter = LevelFilter::Warn;
 
 /// Heartbeat and election, where a flag says 0 for "the default".
 const PROTOCOL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The same for a connection to another node.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The same for the entries that make a checkpoint due.
 const CHECKPOINT_ENTRIES: u64 = 8192;
@@ -96,6 +101,8 @@ pub struct Config {
     pub checkpoint: CheckpointPolicy,
     /// Times of the consensus protocol.
     pub raft: RaftTimes,
+    /// Finding, joining and leaving other nodes.
+    pub cluster: ClusterConfig,
     /// Queued writes.
     pub queue: Queue,
     /// When a backup that is being fetched is ended.
@@ -124,6 +131,37 @@ pub struct RaftTimes {
     pub election: Duration,
     /// Time a write may wait to be proposed; `None` is no limit.
     pub apply: Option<Duration>,
+}
+
+/// How a node comes to other nodes, and how it leaves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Raft addresses of nodes to join, as given.
+    pub join: Vec<Address>,
+    /// Attempts to join, for each address; at least 1.
+    pub join_attempts: u32,
+    /// Time between them.
+    pub join_interval: Duration,
+    /// Nodes that make the first members; 0 when they are not waited for.
+    pub bootstrap_expect: usize,
+    /// Time to wait for them; `None` is no limit.
+    pub bootstrap_expect_timeout: Option<Duration>,
+    /// Whether this node is to count towards a quorum.
+    pub is_voter: bool,
+    /// Hand over leadership before stopping.
+    pub steps_down_on_stop: bool,
+    /// Stop when removed from the cluster.
+    pub stops_when_removed: bool,
+    /// Leave the cluster when stopping.
+    pub leaves_on_stop: bool,
+    /// Silence after which a voter is removed; `None` is never.
+    pub reap_voters_after: Option<Duration>,
+    /// The same for a read replica.
+    pub reap_replicas_after: Option<Duration>,
+    /// Longest wait for a connection to another node.
+    pub connect_timeout: Duration,
+    /// What every node of the cluster must know, if anything.
+    pub secret: Option<Secret>,
 }
 
 /// How queued writes are gathered.
@@ -171,11 +209,22 @@ impl Config {
             return Ok(Parsed::Version);
         }
         let folder = data_directory(&arguments.rest)?;
-        let addresses = rules::check(&arguments.values).map_err(|text| fatal(&text))?;
-        Ok(Parsed::Start(Box::new(Config::new(folder, addresses, &arguments.values))))
+        let values = &arguments.values;
+        let addresses = rules::check(values).map_err(|text| fatal(&text))?;
+        let secret = match values.text("cluster-secret") {
+            "" => None,
+            path => Some(Secret::read(Path::new(path)).map_err(|text| fatal(&text))?),
+        };
+        let cluster = cluster(values, secret);
+        Ok(Parsed::Start(Box::new(Config::new(folder, addresses, cluster, values))))
     }
 
-    fn new(folder: PathBuf, addresses: rules::Addresses, values: &Values) -> Config {
+    fn new(
+        folder: PathBuf,
+        addresses: rules::Addresses,
+        cluster: ClusterConfig,
+        values: &Values,
+    ) -> Config {
         let text = |name| Some(values.text(name)).filter(|text| !text.is_empty());
         let node_id = text("node-id").map(str::to_owned);
         Config {
@@ -203,6 +252,7 @@ impl Config {
                 election: protocol_timeout(values.span("raft-election-timeout")),
                 apply: values.span("raft-apply-timeout").if_positive(),
             },
+            cluster,
             queue: Queue {
                 capacity: size(values.whole("write-queue-capacity")),
                 batch_size: size(values.whole("write-queue-batch-size")),
@@ -216,6 +266,28 @@ impl Config {
             },
             notices: notices(values),
         }
+    }
+}
+
+fn cluster(values: &Values, secret: Option<Secret>) -> ClusterConfig {
+    let join = rules::join_list(values.text("join"));
+    ClusterConfig {
+        join: join.filter_map(|text| text.parse().ok()).collect(),
+        join_attempts: u32::try_from(values.whole("join-attempts")).unwrap_or(u32::MAX),
+        join_interval: values.span("join-interval").or_zero(),
+        bootstrap_expect: size(values.whole("bootstrap-expect")),
+        bootstrap_expect_timeout: values.span("bootstrap-expect-timeout").if_positive(),
+        is_voter: !values.switch("raft-non-voter"),
+        steps_down_on_stop: values.switch("raft-shutdown-stepdown"),
+        stops_when_removed: values.switch("raft-remove-shutdown"),
+        leaves_on_stop: values.switch("raft-cluster-remove-shutdown"),
+        reap_voters_after: values.span("raft-reap-node-timeout").if_positive(),
+        reap_replicas_after: values.span("raft-reap-read-only-node-timeout").if_positive(),
+        connect_timeout: values
+            .span("cluster-connect-timeout")
+            .if_positive()
+            .unwrap_or(CONNECT_TIMEOUT),
+        secret,
     }
 }
 

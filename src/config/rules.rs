@@ -28,6 +28,9 @@ const OTLP_TLS: &[&str] = &["otlp-ca-cert", "otlp-cert", "otlp-key"];
 /// Below this a timeout of the protocol fires because of the scheduler, not of the network.
 const PROTOCOL_TIMEOUT_MIN: Duration = Duration::from_millis(5);
 
+/// More voters than this only make every write wait for more disks.
+const BOOTSTRAP_EXPECT_MAX: i64 = 99;
+
 /// Where the node listens and what it tells others to call.
 pub(super) struct Addresses {
     pub(super) http: Address,
@@ -131,9 +134,11 @@ fn check_cluster(values: &Values, addresses: &Addresses) -> Checked<()> {
     let votes = !values.switch("raft-non-voter");
     let (join, mode) = (values.text("join"), values.text("disco-mode"));
     ensure(!bootstraps || votes, || "bootstrapping only applicable to voting nodes".to_owned())?;
-    for text in join.split(',').filter(|_| !join.is_empty()) {
-        let address =
-            Address::from_str(text).map_err(|_| format!("{text} is an invalid join address"))?;
+    for text in join_list(join) {
+        let address = Address::from_str(text)
+            .ok()
+            .filter(|address| !address.host.is_empty() && address.port > 0)
+            .ok_or_else(|| format!("{text} is an invalid join address"))?;
         let is_self = address == addresses.raft || address == addresses.raft_advertised;
         ensure(bootstraps || !is_self, || {
             "node cannot join with itself unless bootstrapping".to_owned()
@@ -160,6 +165,11 @@ fn check_cluster(values: &Values, addresses: &Addresses) -> Checked<()> {
     })
 }
 
+/// The addresses in a comma list, none in an empty one.
+pub(super) fn join_list(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(move |_| !list.is_empty())
+}
+
 fn check_otlp(values: &Values) -> Checked<()> {
     let endpoint = values.text("otlp-endpoint");
     let mut changed = values.changed().map(|(flag, _)| flag.0);
@@ -183,11 +193,15 @@ fn check_otlp(values: &Values) -> Checked<()> {
 }
 
 fn check_numbers(values: &Values) -> Checked<()> {
-    for name in ["write-queue-capacity", "write-queue-batch-size"] {
+    for name in ["write-queue-capacity", "write-queue-batch-size", "join-attempts"] {
         ensure(values.whole(name) > 0, || format!("-{name} must be at least 1"))?;
     }
-    ensure(values.span("write-queue-timeout") >= Span::default(), || {
-        "-write-queue-timeout must not be negative".to_owned()
+    for name in ["write-queue-timeout", "join-interval"] {
+        ensure(values.span(name) >= Span::default(), || format!("-{name} must not be negative"))?;
+    }
+    let expected = values.whole("bootstrap-expect");
+    ensure((0..=BOOTSTRAP_EXPECT_MAX).contains(&expected), || {
+        format!("-bootstrap-expect must be from 0 to {BOOTSTRAP_EXPECT_MAX}")
     })?;
     for name in ["raft-heartbeat-timeout", "raft-election-timeout"] {
         let span = values.span(name);
@@ -202,10 +216,6 @@ fn check_numbers(values: &Values) -> Checked<()> {
 fn check_standing(values: &Values) -> Checked<()> {
     for (flag, standing) in values.changed() {
         let Standing::Missing(instead) = standing else { continue };
-        // A cluster of one is what every node here is.
-        if flag.0 == "bootstrap-expect" && values.whole(flag.0) == 1 {
-            continue;
-        }
         return Err(format!("-{} is not available in this version of quorlite: {instead}", flag.0));
     }
     Ok(())

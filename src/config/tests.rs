@@ -42,6 +42,14 @@ fn a_bare_data_directory_gives_the_defaults() {
     let second = Duration::from_secs(1);
     let raft = RaftTimes { heartbeat: second, election: second, apply: Some(10 * second) };
     assert_eq!(config.raft, raft);
+    assert_eq!(config.cluster.join, []);
+    assert_eq!((config.cluster.join_attempts, config.cluster.join_interval), (5, 3 * second));
+    assert_eq!(config.cluster.bootstrap_expect, 0);
+    assert_eq!(config.cluster.bootstrap_expect_timeout, Some(120 * second));
+    assert!(config.cluster.is_voter && config.cluster.steps_down_on_stop, "voter, polite");
+    assert!(!config.cluster.leaves_on_stop && !config.cluster.stops_when_removed, "stays");
+    assert_eq!(config.cluster.reap_voters_after, None);
+    assert_eq!((config.cluster.connect_timeout, config.cluster.secret), (30 * second, None));
     let timeout = Duration::from_millis(50);
     let queue = Queue { capacity: 1024, batch_size: 128, timeout, transaction: false };
     assert_eq!(config.queue, queue);
@@ -75,11 +83,72 @@ fn flags_reach_their_settings() {
 }
 
 #[test]
+fn inconsistent_flags_of_the_cluster_end_the_start() {
+    for (flags, text) in [
+        ("-bootstrap-expect 3 -raft-non-voter", "bootstrapping only applicable to voting nodes"),
+        ("-join a:1,b", "b is an invalid join address"),
+        ("-join a:1,", " is an invalid join address"),
+        ("-join :4002", ":4002 is an invalid join address"),
+        ("-join http://a:1", "http://a:1 is an invalid join address"),
+        ("-join-attempts 0", "-join-attempts must be at least 1"),
+        ("-join-interval -1s", "-join-interval must not be negative"),
+        ("-bootstrap-expect -1", "-bootstrap-expect must be from 0 to 99"),
+        ("-cluster-secret no/such", "no/such does not exist"),
+        ("-join localhost:4002", "node cannot join with itself unless bootstrapping"),
+        (
+            "-join a:1 -auto-restore Cargo.toml",
+            "auto-restoring cannot be used when joining a cluster",
+        ),
+        (
+            "-join a:1 -disco-mode dns",
+            "disco mode cannot be used when also explicitly joining a cluster",
+        ),
+        (
+            "-disco-mode consul-kv -bootstrap-expect 3",
+            "bootstrapping not applicable when using consul-kv",
+        ),
+        ("-disco-mode dns", "bootstrap-expect value required when using dns with a voting node"),
+        ("-disco-mode x", "disco mode must be one of consul-kv, etcd-kv, dns, or dns-srv"),
+    ] {
+        refused(&format!("{flags} data"), 1, &format!("fatal: {text}\n"));
+    }
+}
+
+#[test]
+fn flags_of_the_cluster_reach_their_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "0123456789abcdef\n").unwrap();
+    let cluster = config(&format!(
+        "-join a:1,[::1]:4002 -join-attempts 2 -join-interval 0s -raft-shutdown-stepdown=f \
+         -raft-cluster-remove-shutdown -raft-remove-shutdown -raft-reap-node-timeout 48h \
+         -raft-reap-read-only-node-timeout 1m -cluster-connect-timeout 0s \
+         -bootstrap-expect-timeout 0s -raft-non-voter -cluster-secret {} data",
+        file.display()
+    ))
+    .cluster;
+    let join: Vec<_> = cluster.join.iter().map(Address::to_string).collect();
+    assert_eq!(join, ["a:1", "[::1]:4002"]);
+    assert_eq!((cluster.join_attempts, cluster.join_interval), (2, Duration::ZERO));
+    assert!(cluster.leaves_on_stop && cluster.stops_when_removed, "switches");
+    assert!(!cluster.steps_down_on_stop && !cluster.is_voter, "switches that turn something off");
+    assert_eq!(cluster.reap_voters_after, Some(Duration::from_hours(48)));
+    assert_eq!(cluster.reap_replicas_after, Some(Duration::from_mins(1)));
+    assert_eq!(cluster.connect_timeout, Duration::from_secs(30), "0 means the default");
+    assert_eq!(cluster.bootstrap_expect_timeout, None, "0 means no limit");
+    let secret = cluster.secret.unwrap();
+    assert_eq!(secret.bytes(), b"0123456789abcdef", "without the line's end");
+    assert!(!format!("{secret:?}").contains("0123"), "never printed");
+    let own = config("-join localhost:4002,b:4002 -bootstrap-expect 2 data").cluster;
+    assert_eq!((own.join.len(), own.bootstrap_expect), (2, 2), "the same list on all nodes");
+}
+
+#[test]
 fn flags_without_effect_are_said_to_have_none() {
-    let notices = config("-raft-shutdown-stepdown=false -raft-commit-timeout 1ms data").notices;
+    let notices = config("-compress-snap-transport -raft-commit-timeout 1ms data").notices;
     let expected = [
         "-raft-commit-timeout has no effect: what is committed is announced at once",
-        "-raft-shutdown-stepdown has no effect: a single node has nobody to step down for",
+        "-compress-snap-transport has no effect: what a node is sent goes as it is",
     ];
     assert_eq!(notices, expected);
 }
@@ -116,23 +185,6 @@ fn inconsistent_flags_end_the_start() {
         ("-raft-adv-addr a", "raft advertised address not valid"),
         ("-raft-adv-addr a:x", "raft advertised port is not valid"),
         ("-http-adv-addr a:1 -raft-adv-addr a:1", "advertised HTTP and Raft addresses must differ"),
-        ("-bootstrap-expect 3 -raft-non-voter", "bootstrapping only applicable to voting nodes"),
-        ("-join a:1,b", "b is an invalid join address"),
-        ("-join localhost:4002", "node cannot join with itself unless bootstrapping"),
-        (
-            "-join a:1 -auto-restore Cargo.toml",
-            "auto-restoring cannot be used when joining a cluster",
-        ),
-        (
-            "-join a:1 -disco-mode dns",
-            "disco mode cannot be used when also explicitly joining a cluster",
-        ),
-        (
-            "-disco-mode consul-kv -bootstrap-expect 3",
-            "bootstrapping not applicable when using consul-kv",
-        ),
-        ("-disco-mode dns", "bootstrap-expect value required when using dns with a voting node"),
-        ("-disco-mode x", "disco mode must be one of consul-kv, etcd-kv, dns, or dns-srv"),
         ("-cdc-config x -raft-non-voter", "CDC cannot be enabled on non-voting nodes"),
         ("-otlp-insecure", "OTLP options require -otlp-endpoint"),
         ("-otlp-endpoint http://a:1", "-otlp-endpoint must not include a protocol scheme"),
@@ -166,13 +218,14 @@ fn flags_of_missing_features_end_the_start_with_a_sentence() {
             "-auth is not available in this version of quorlite: it serves every caller",
         ),
         (
-            "-join a:1",
-            "-join is not available in this version of quorlite: it runs as a cluster of one node",
+            "-join-as bob",
+            "-join-as is not available in this version of quorlite: nodes know each other by \
+             -cluster-secret, not by a user's password",
         ),
         (
-            "-bootstrap-expect 3",
-            "-bootstrap-expect is not available in this version of quorlite: it runs as a cluster \
-             of one node",
+            "-disco-mode dns -bootstrap-expect 3",
+            "-disco-mode is not available in this version of quorlite: it looks nobody up; -join \
+             names the nodes, also by names that DNS knows",
         ),
         (
             "-http-cert Cargo.toml -http-key Cargo.toml",

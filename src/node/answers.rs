@@ -167,4 +167,6 @@ pub enum MemberError {
     NotLeader,
     /// With the sentence that says why.
     Refused(String),
+    /// It may have been done, or may yet be; with the sentence that says why that is not known.
+    Unknown(String),
 }

@@ -65,7 +65,8 @@ impl Writer {
         let found = self.log.entries(next, REPLAY_BYTES);
         let found = found.unwrap_or_else(|error| os::die(&format!("{error}; cannot go on")));
         for entry in found.into_iter().rev().filter(|entry| entry.id.index < in_memory) {
-            self.pending.push_front(NewEntry { entry, waiting: None });
+            self.pending_bytes += entry.body.len();
+            self.pending.push_front(NewEntry { entry, is_own: false, waiting: None });
         }
     }
 
@@ -160,20 +161,15 @@ impl Writer {
                 disk.applied_unix_milliseconds = stamp.unix_milliseconds;
             }
         });
-        if applied.index >= self.caught_up_at {
-            self.board.post_caught_up();
-        }
-        let mut bytes = 0;
+        self.board.catch_up(applied.index);
         for outcomes in outcomes {
-            let Some(NewEntry { entry, waiting }) = self.pending.pop_front() else { break };
-            if entry.id.index > self.caught_up_at {
-                bytes += entry.body.len() as u64;
-            }
-            if let Some(waiting) = waiting {
-                waiting.answer(Ok(Answer { index: entry.id.index, outcomes }));
+            let Some(new) = self.pending.pop_front() else { break };
+            self.pending_bytes -= new.entry.body.len();
+            self.settle(&new);
+            if let Some(waiting) = new.waiting {
+                waiting.answer(Ok(Answer { index: new.entry.id.index, outcomes }));
             }
         }
-        self.board.settle(bytes);
     }
 
     fn stall(&mut self, fault: &Fault) {

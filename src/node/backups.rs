@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crossbeam_channel::{Sender, bounded};
 
 use super::answers::{Backup, BackupError, BackupHead, Format};
+use super::board::Board;
 use super::status::BackupsStatus;
 use super::writer::{Order, Pinned};
 use crate::db::dump::{self, Selection};
@@ -29,8 +30,7 @@ const FREE_BYTES_MIN: u64 = 32 << 20;
 
 /// What makes backups.
 pub(super) struct Backups {
-    /// Begins every tag: copies of two clusters are never taken for each other.
-    cluster: String,
+    board: Arc<Board>,
     readers: Arc<Readers>,
     pins: Pins,
     /// Where temporary copies are made.
@@ -61,9 +61,9 @@ impl<R: io::Read> io::Read for Slotted<R> {
 }
 
 impl Backups {
-    pub(super) fn new(cluster: String, readers: Arc<Readers>, pins: Pins, folder: &Path) -> Self {
+    pub(super) fn new(board: Arc<Board>, readers: Arc<Readers>, pins: Pins, folder: &Path) -> Self {
         Self {
-            cluster,
+            board,
             readers,
             pins,
             folder: folder.to_owned(),
@@ -80,9 +80,9 @@ impl Backups {
         compress: bool,
     ) -> Result<Backup, BackupError> {
         let slot = self.slot()?;
-        let Pinned { snapshot, changed } = self.pin(writer)?;
+        let Pinned { snapshot, standing } = self.pin(writer)?;
         let id = snapshot.at();
-        let tag = self.tag(changed, format, compress);
+        let tag = self.tag(standing.changed, format, compress);
         let (length, source) = self.stream(snapshot, format).map_err(failed)?;
         let (length, source): (_, Box<dyn io::Read + Send>) = if compress {
             (None, Box::new(compress::compress(source).map_err(failed)?))
@@ -99,11 +99,11 @@ impl Backups {
         format: &Format,
         compress: bool,
     ) -> Result<BackupHead, BackupError> {
-        let Pinned { snapshot, changed } = self.pin(writer)?;
+        let Pinned { snapshot, standing } = self.pin(writer)?;
         let is_exact = matches!(format, Format::Binary | Format::Delete) && !compress;
         Ok(BackupHead {
             id: snapshot.at(),
-            tag: self.tag(changed, format, compress),
+            tag: self.tag(standing.changed, format, compress),
             length: is_exact.then(|| snapshot.bytes()),
         })
     }
@@ -129,14 +129,8 @@ impl Backups {
         Ok(slot)
     }
 
-    /// Has the writer open the read transaction, on a connection that is ready for it.
     fn pin(&self, writer: &Sender<Order>) -> Result<Pinned, BackupError> {
-        let connection = snapshot::connect(&self.readers.path());
-        let connection = connection.map_err(|fault| BackupError::Failed(fault.to_string()))?;
-        let (reply, pinned) = bounded(1);
-        let stopping = || BackupError::Failed("the node is stopping".to_owned());
-        writer.send(Order::Pin { connection, reply }).map_err(|_| stopping())?;
-        pinned.recv().map_err(|_| stopping())?.map_err(BackupError::Failed)
+        pin(&self.readers, writer).map_err(BackupError::Failed)
     }
 
     /// The stream and, where it is known before the first byte, its length.
@@ -184,8 +178,22 @@ impl Backups {
 
     fn tag_of(&self, changed: EntryId, form: &str, compress: bool) -> String {
         let packed = if compress { "-gzip" } else { "" };
-        format!("{}-{}-{}-{form}{packed}", self.cluster, changed.term, changed.index)
+        // Copies of two clusters are never taken for each other.
+        let cluster = self.board.with_raft(|view| view.membership.cluster.clone());
+        format!("{cluster}-{}-{}-{form}{packed}", changed.term, changed.index)
     }
+}
+
+/// Has the writer open the read transaction, on a connection that is ready for it.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn pin(readers: &Readers, writer: &Sender<Order>) -> Result<Pinned, String> {
+    let connection = snapshot::connect(&readers.path()).map_err(|fault| fault.to_string())?;
+    let (reply, pinned) = bounded(1);
+    let stopping = || "the node is stopping".to_owned();
+    writer.send(Order::Pin { connection, reply }).map_err(|_| stopping())?;
+    pinned.recv().map_err(|_| stopping())?
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

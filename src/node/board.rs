@@ -5,7 +5,7 @@
 //! until an index is applied. Nothing is decided here.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::membership::Membership;
@@ -51,8 +51,16 @@ pub(super) struct Board {
     waiting: AtomicU64,
     /// Leads, and has committed an entry of its own term.
     is_leading: AtomicBool,
-    /// Everything that was in the log at start has been applied.
+    /// What was committed when this node first heard of it, plus 1; 0 until then.
+    catch_up_to: AtomicU64,
+    /// All of that has been applied.
     is_caught_up: AtomicBool,
+    /// Since when the writer has waited for a sync, by `elapsed`; 0 means that it does not.
+    syncing_since: AtomicU64,
+    /// When the leader was last heard, by `elapsed`; 0 means never.
+    leader_heard_at: AtomicU64,
+    /// What the log must keep for the other members.
+    needs: Mutex<Needs>,
     is_stopping: AtomicBool,
     /// Number of the last ready on the writer's disk. Here rather than in a message, because a
     /// message would wake the consensus thread for what it mostly need not know at once.
@@ -63,6 +71,24 @@ pub(super) struct Board {
     database_blocks_max: AtomicU64,
     /// Why the writer cannot go on for now.
     fault: Mutex<Option<String>>,
+}
+
+/// What the log must keep for the other members, by what each is known to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// Whether there are others.
+    pub(super) has_others: bool,
+    /// What all who answer hold.
+    pub(super) held_by_live: Option<Index>,
+    /// What everybody holds.
+    pub(super) held_by_all: Option<Index>,
+}
+
+/// Milliseconds since the process began to count, and never 0.
+fn elapsed() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = START.get_or_init(Instant::now).elapsed();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 /// Why an index was not reached.
@@ -117,8 +143,59 @@ impl Board {
         *lock(&self.fault) = fault;
     }
 
-    pub(super) fn post_caught_up(&self) {
-        self.is_caught_up.store(true, Ordering::Release);
+    /// Says what is committed; the first to say so after a start sets what is to be caught up with.
+    pub(super) fn post_catch_up_to(&self, commit: Index) {
+        let first = self.catch_up_to.compare_exchange(
+            0,
+            commit.saturating_add(1),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if first.is_ok() {
+            let applied = self.disk().applied.index;
+            self.catch_up(applied);
+        }
+    }
+
+    /// Says what is applied.
+    pub(super) fn catch_up(&self, applied: Index) {
+        let to = self.catch_up_to.load(Ordering::Acquire);
+        if to > 0 && applied + 1 >= to {
+            self.is_caught_up.store(true, Ordering::Release);
+        }
+    }
+
+    pub(super) fn post_syncing(&self, is_syncing: bool) {
+        self.syncing_since.store(if is_syncing { elapsed() } else { 0 }, Ordering::Release);
+    }
+
+    /// How long the writer has waited for the disk.
+    pub(super) fn syncing_for(&self) -> Duration {
+        match self.syncing_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(elapsed().saturating_sub(since)),
+        }
+    }
+
+    pub(super) fn post_leader_heard(&self) {
+        self.leader_heard_at.store(elapsed(), Ordering::Release);
+    }
+
+    /// Time since the leader was heard; `None` if it never was.
+    pub(super) fn leader_silent_for(&self) -> Option<Duration> {
+        match self.leader_heard_at.load(Ordering::Acquire) {
+            0 => None,
+            // Some time has always passed.
+            at => Some(Duration::from_millis(elapsed().saturating_sub(at).max(1))),
+        }
+    }
+
+    pub(super) fn post_needs(&self, needs: Needs) {
+        *lock(&self.needs) = needs;
+    }
+
+    pub(super) fn needs(&self) -> Needs {
+        *lock(&self.needs)
     }
 
     pub(super) fn post_stopping(&self) {
@@ -127,7 +204,12 @@ impl Board {
     }
 
     pub(super) fn raft(&self) -> RaftView {
-        lock(&self.raft).clone()
+        self.with_raft(RaftView::clone)
+    }
+
+    /// Looks without taking a copy; nobody can look meanwhile.
+    pub(super) fn with_raft<T>(&self, look: impl FnOnce(&RaftView) -> T) -> T {
+        look(&lock(&self.raft))
     }
 
     pub(super) fn has_leader(&self) -> bool {

@@ -4,19 +4,24 @@
 //! of those who need it lets go. Uploads hold a claim until their entry is in the log or never will
 //! be, entries until a checkpoint covers them, for a restart would apply them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::os;
 use crate::storage::bodies::{Bodies, Body, Staging};
+
+/// How long a body waits for the entry that names it: it follows at once, unless its leader fails.
+const VISIT_MAX: Duration = Duration::from_secs(120);
 
 /// The folder of bodies, with a count of claims on each.
 pub(super) struct Claims {
     bodies: Bodies,
     counts: Mutex<BTreeMap<String, usize>>,
+    /// Since when each body is here that another node has handed over.
+    visitors: Mutex<VecDeque<(Instant, String)>>,
     /// Signalled when the last claim on a body is given up.
     free: Condvar,
 }
@@ -33,7 +38,17 @@ impl Claims {
             *counts.entry(sha256).or_default() += 1;
         }
         bodies.sweep(|sha256| counts.contains_key(sha256))?;
-        Ok(Self { bodies, counts: Mutex::new(counts), free: Condvar::new() })
+        Ok(Self {
+            bodies,
+            counts: Mutex::new(counts),
+            visitors: Mutex::default(),
+            free: Condvar::new(),
+        })
+    }
+
+    /// The folder, for those who bring bodies from elsewhere.
+    pub(super) fn folder(&self) -> Bodies {
+        self.bodies.clone()
     }
 
     /// Begins a body.
@@ -103,6 +118,24 @@ impl Claims {
             self.free.notify_all();
             if let Err(error) = self.bodies.remove(sha256) {
                 log::warn!("a body that nobody needs stays until the next start: {error}");
+            }
+        }
+    }
+
+    /// Keeps a body that another node has handed over, until its entry claims it or it has stayed
+    /// for longer than any entry takes to come.
+    pub(super) fn visit(&self, sha256: &str) {
+        self.claim(sha256);
+        os::lock(&self.visitors).push_back((Instant::now(), sha256.to_owned()));
+    }
+
+    /// Lets go of bodies that have been kept for long enough.
+    pub(super) fn end_visits(&self) {
+        loop {
+            let over = os::lock(&self.visitors).pop_front_if(|(at, _)| at.elapsed() > VISIT_MAX);
+            match over {
+                Some((_, sha256)) => self.release(&sha256),
+                None => return,
             }
         }
     }

@@ -1,37 +1,40 @@
 //! The consensus thread: it alone owns the raft core, and does what the core decides.
 //!
-//! It must never touch a disk or run SQL, so that votes and heartbeats flow while the writer
-//! spends ten minutes on one statement. It stamps what it proposes: the clock and the seed in an
-//! entry are the leader's, whoever applies it and whenever.
+//! It must never touch a disk, wait for a socket or run SQL, so that votes and heartbeats flow
+//! while the writer spends ten minutes on one statement. What it does beside the core is in the
+//! files named after it: `proposing` (clients' writes), `peers` (other nodes), `changing`
+//! (members and leadership).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::answers::{Answer, ProposeError};
+use super::answers::{Answer, MemberError, ProposeError};
 use super::board::Board;
+use super::changes::ChangeRequest;
+use super::changing::Changes;
 use super::loads::Staged;
-use super::membership::Membership;
-use super::status::Member;
+use super::membership::{Membership, id_of};
+use super::memberships::Memberships;
+use super::peers::Peers;
+use super::proposing::Placed;
+use super::status::{Member, PeerStatus};
 use super::writer;
-use crate::command::{Batch, Command, Parameters, Stamp, Statement, Work, restamp};
-use crate::os;
-use crate::raft::{Core, EntryId, Index, NodeId, Ready, Role, Term};
+use crate::command::Command;
+use crate::db::mark::Standing;
+use crate::raft::{Core, EntryId, Index, Message, NodeId, Ready, Role, Term};
 use crate::stats::{self, Stat};
 use crate::storage::Entry;
 
 /// Events taken at one go. More would make one write and one sync larger than it pays.
 const EVENTS_PER_TURN: usize = 1024;
 
-/// Bytes of entries proposed but not yet applied, above which proposals are refused: a disk that
-/// stalls must not fill the memory with what waits for it.
-pub(super) const BYTES_IN_FLIGHT_MAX: u64 = 512 << 20;
-
-/// Distance between the seeds of two entries: odd, so that none comes twice, and without a pattern
-/// that a generator started from it would keep (the golden ratio of 2^64).
-const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Ticks after which those who wait are told that leadership was lost: what was under way is
+/// mostly committed by the next leader before that, and then their answer is a good one.
+const GIVE_UP_TICKS: u32 = 20;
 
 /// What the consensus thread is told.
 pub(super) enum Event {
@@ -45,8 +48,50 @@ pub(super) enum Event {
     AppendFailed { last: EntryId },
     /// Entries up to `start` have left the log.
     Compacted { start: EntryId },
+    /// Another node says something.
+    Message(Arrival),
+    /// Another node has sent its whole database.
+    Copy { from: NodeId, term: Term, copy: Copy, reply: Sender<Message> },
+    /// An append has ended without an answer.
+    AppendEnded { to: NodeId },
+    /// Sending the database has ended: what was sent, or that it was not.
+    CopyEnded { to: NodeId, sent: Option<EntryId> },
+    /// A member does not answer; its process is not there if `is_refused`.
+    Unreachable { from: NodeId, is_refused: bool },
+    /// A member says that this node was removed by the entry at `index`.
+    Removed { index: Index },
+    /// Hand this body to the others; `reply` when a majority holds it.
+    HandBody { sha256: String, reply: Sender<()> },
+    /// Nobody is to be handed this body any more.
+    KeepBody { sha256: String },
+    /// A member holds a body.
+    BodyHeld { by: NodeId, sha256: String },
+    /// Say how the other members are doing.
+    Peers { reply: Sender<Vec<PeerStatus>> },
+    /// Change the members.
+    Change { request: ChangeRequest, reply: Sender<Result<(), MemberError>> },
+    /// Begin the log of a new cluster with these members.
+    Found { membership: Membership, reply: Sender<Result<(), String>> },
+    /// Hand leadership to the node of this name, or to whoever is best.
+    StepDown { to: Option<String>, reply: Sender<Result<(), MemberError>> },
     /// Say goodbye to the writer and end.
     Stop,
+}
+
+/// A message from another node.
+pub(super) struct Arrival {
+    pub(super) from: NodeId,
+    pub(super) message: Message,
+    /// The entries of an append, with their bodies.
+    pub(super) entries: Vec<Entry>,
+    /// Takes an answer, while the other waits for one.
+    pub(super) reply: Option<Sender<Message>>,
+}
+
+/// A database received from a leader.
+pub(super) struct Copy {
+    pub(super) file: PathBuf,
+    pub(super) standing: Standing,
 }
 
 /// A command on its way into the log, with whoever waits for it.
@@ -63,15 +108,15 @@ pub(super) struct Proposal {
 
 /// The thread's state.
 pub(super) struct Consensus {
-    pub(super) id: NodeId,
     pub(super) core: Core,
     pub(super) events: Receiver<Event>,
     pub(super) writer: Sender<writer::Order>,
     pub(super) board: Arc<Board>,
-    pub(super) membership: Membership,
-    pub(super) membership_index: Index,
+    pub(super) memberships: Memberships,
     /// This node as it was started: the members may know it by older addresses.
     pub(super) own: Member,
+    /// The members were set by hand, and no entry of the log says so yet.
+    pub(super) owes_members: bool,
     /// Whether it was started to enforce foreign keys, and the database may not do so.
     pub(super) wants_foreign_keys: bool,
     /// The stamp of the last entry; time never goes back behind it.
@@ -80,6 +125,8 @@ pub(super) struct Consensus {
     pub(super) seed: u64,
     /// The length of a tick.
     pub(super) tick: Duration,
+    pub(super) peers: Peers,
+    pub(super) changes: Changes,
     pub(super) state: State,
 }
 
@@ -88,30 +135,38 @@ pub(super) struct Consensus {
 pub(super) struct State {
     reads: BTreeMap<u64, Sender<Index>>,
     next_read: u64,
-    /// Bodies of entries that the core has placed and the next ready will name.
-    placed: Vec<Placed>,
+    /// Bodies of entries that the core has placed and the next ready will name, in order.
+    pub(super) placed: VecDeque<Placed>,
     /// The last entry of what a leader proposes by itself, once it has.
-    introduced_at: Option<Index>,
-    /// The members before those in force, whose entry may yet fail to be written.
-    members_before: Option<(Membership, Index)>,
-    posted: Option<(Term, Index, Index, bool)>,
+    pub(super) introduced_at: Option<Index>,
+    /// When leadership was lost with writes under way, until those who wait are told.
+    gives_up_at: Option<Instant>,
+    /// What the writer was last told of commits, and of failures that are known.
+    said: (Index, Index, u64),
+    /// Led when the last ready was taken.
+    has_led: bool,
+    posted: Option<Posted>,
 }
 
-struct Placed {
-    id: EntryId,
-    body: Vec<u8>,
-    waiting: Option<writer::Waiting>,
+/// What was last shown on the board.
+#[derive(Clone, PartialEq, Eq)]
+struct Posted {
+    term: Term,
+    last: Index,
+    commit: Index,
+    is_leading: bool,
+    leader: Option<NodeId>,
+    membership: Index,
 }
 
 impl Consensus {
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
         let mut next_tick = Instant::now();
+        self.members_changed();
         loop {
             if Instant::now() >= next_tick {
-                self.core.saved(self.board.saved());
-                self.core.tick();
-                self.introduce();
+                self.on_tick();
                 next_tick = Instant::now() + self.tick;
             }
             self.settle();
@@ -127,7 +182,21 @@ impl Consensus {
             }
         }
         self.settle();
+        self.peers.stop();
         self.order(writer::Order::Stop);
+    }
+
+    fn on_tick(&mut self) {
+        self.core.saved(self.board.saved());
+        self.leave_bad_disk();
+        self.core.tick();
+        self.introduce();
+        self.look_after_peers();
+        self.go_on_with_changes();
+        if self.state.gives_up_at.is_some_and(|at| Instant::now() >= at) {
+            self.state.gives_up_at = None;
+            self.order(writer::Order::GiveUp);
+        }
     }
 
     /// Takes one event and those that have queued up behind it; false: stop.
@@ -151,7 +220,7 @@ impl Consensus {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         self.core.saved(self.board.saved());
         match event {
             Event::Propose(proposal) => self.propose(proposal),
@@ -162,105 +231,47 @@ impl Consensus {
             }
             Event::AppendFailed { last } => self.take_back(last),
             Event::Compacted { start } => self.core.compacted_to(start),
+            Event::Message(arrival) => self.receive(arrival),
+            Event::Copy { from, term, copy, reply } => self.receive_copy(&from, term, copy, reply),
+            Event::AppendEnded { to } => self.core.not_delivered(&to),
+            Event::CopyEnded { to, sent } => self.core.snapshot_ended(&to, sent),
+            Event::Unreachable { from, is_refused } => self.lost_sight_of(&from, is_refused),
+            Event::Removed { index } => self.removed(index),
+            Event::HandBody { sha256, reply } => self.hand_body(sha256, reply),
+            Event::KeepBody { sha256 } => self.keep_body(&sha256),
+            Event::BodyHeld { by, sha256 } => self.body_held(by, &sha256),
+            Event::Peers { reply } => self.show_peers(&reply),
+            Event::Change { request, reply } => self.change(request, reply),
+            Event::Found { membership, reply } => self.found(membership, &reply),
+            Event::StepDown { to, reply } => self.hand_over(to.as_deref(), reply),
             // Seen before every event.
             Event::Saved | Event::Stop => {}
         }
     }
 
-    fn propose(&mut self, mut proposal: Proposal) {
-        let bytes = proposal.body.len() as u64;
-        if self.board.bytes_in_flight() + bytes > BYTES_IN_FLIGHT_MAX {
-            let text = format!(
-                "more than {BYTES_IN_FLIGHT_MAX} bytes of writes wait for the disk; try again later"
-            );
-            proposal.refuse(ProposeError::Refused(text));
-            return;
-        }
-        match self.core.propose() {
-            Err(_) => proposal.refuse(ProposeError::NotLeader),
-            Ok(id) => {
-                self.board.add_in_flight(bytes);
-                let stamp = self.stamp();
-                proposal.command.stamp = stamp;
-                restamp(&mut proposal.body, stamp);
-                let Proposal { command, body, reply, staged } = proposal;
-                let waiting = writer::Waiting { command, reply, staged };
-                self.state.placed.push(Placed { id, body, waiting: Some(waiting) });
-            }
-        }
-    }
-
-    /// Proposes, as soon as this node leads, what its command line asks to be changed. As entries:
-    /// what a replay gives must not depend on how the node was started.
-    fn introduce(&mut self) {
-        if !self.core.is_established() || self.state.introduced_at.is_some() {
-            return;
-        }
-        let known = self.membership.members.get(&self.id);
-        if self.membership.members.len() == 1 && known != Some(&self.own) {
-            let mut membership = self.membership.clone();
-            membership.members.insert(self.id.clone(), self.own.clone());
-            self.propose_membership(membership);
-        }
-        if self.wants_foreign_keys {
-            let (command, body) = enforce_foreign_keys();
-            // Nobody waits for it: if it cannot be written, it is proposed again.
-            let (reply, _) = bounded(1);
-            self.propose(Proposal { command, body, reply, staged: None });
-        }
-        self.state.introduced_at = Some(self.core.last().index);
-    }
-
-    fn propose_membership(&mut self, membership: Membership) {
-        if let Ok(id) = self.core.reconfigure(membership.configuration()) {
-            let body = membership.encode().into_bytes();
-            self.board.add_in_flight(body.len() as u64);
-            self.state.placed.push(Placed { id, body, waiting: None });
-            let before = std::mem::replace(&mut self.membership, membership);
-            self.state.members_before = Some((before, self.membership_index));
-            self.membership_index = id.index;
-        }
-    }
-
-    /// The disk is full: what is behind `last` is gone, also what the writer has not seen yet.
-    fn take_back(&mut self, last: EntryId) {
-        self.core.append_failed(last);
-        let (kept, gone) = std::mem::take(&mut self.state.placed)
-            .into_iter()
-            .partition(|placed| placed.id.index <= last.index);
-        self.state.placed = kept;
-        for Placed { body, waiting, .. } in gone {
-            self.board.settle(body.len() as u64);
-            if let Some(waiting) = waiting {
-                let text = "the disk was full when this was to be written";
-                waiting.answer(Err(ProposeError::Refused(text.to_owned())));
-            }
-        }
-        if self.membership_index > last.index
-            && let Some((members, index)) = self.state.members_before.take()
-        {
-            self.membership = members;
-            self.membership_index = index;
-        }
-        if self.state.introduced_at.is_some_and(|index| index > last.index) {
-            self.state.introduced_at = None;
-        }
-    }
-
     /// Carries out what the core asks for.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.carry_out_all();
         let is_leading = self.core.is_established();
-        let was_leading = self.state.posted.is_some_and(|(.., was_leading)| was_leading);
+        let was_leading = self.state.posted.as_ref().is_some_and(|posted| posted.is_leading);
         if is_leading && !was_leading {
             self.introduce();
             self.carry_out_all();
         }
-        let seen = (self.core.term(), self.core.last().index, self.core.commit(), is_leading);
-        if self.state.posted != Some(seen) {
-            if is_leading != was_leading {
-                self.announce(is_leading);
-            }
+        if let Some(file) = self.peers.forget_arrivals() {
+            self.order(writer::Order::Discard(file));
+        }
+        self.finish_changes();
+        let seen = Posted {
+            term: self.core.term(),
+            last: self.core.last().index,
+            commit: self.core.commit(),
+            is_leading,
+            leader: self.core.leader().cloned(),
+            membership: self.memberships.index(),
+        };
+        if self.state.posted.as_ref() != Some(&seen) {
+            self.announce(&seen, was_leading);
             self.state.posted = Some(seen);
             self.post(is_leading);
         }
@@ -270,9 +281,16 @@ impl Consensus {
         while let Some(ready) = self.core.take_ready() {
             self.carry_out(ready);
         }
+        self.refuse_unnamed();
     }
 
     fn carry_out(&mut self, ready: Ready) {
+        if !self.core.is_leader() && self.state.has_led {
+            // Before the log is cut: nobody must be sent what takes the place of its entries.
+            self.peers.links.withdraw();
+            self.stop_handing();
+        }
+        self.state.has_led = self.core.is_leader();
         for (name, index) in ready.reads {
             if let Some(reply) = self.state.reads.remove(&name) {
                 // Whoever asked may have given up.
@@ -283,47 +301,58 @@ impl Consensus {
             // The asker sees its channel close.
             self.state.reads.remove(&name);
         }
-        let mut placed = std::mem::take(&mut self.state.placed).into_iter().peekable();
-        let entries = ready
-            .entries
-            .into_iter()
-            .map(|(id, kind)| {
-                let body = placed.next_if(|placed| placed.id == id);
-                let (body, waiting) =
-                    body.map_or((Vec::new(), None), |placed| (placed.body, placed.waiting));
-                writer::NewEntry { entry: Entry { id, kind, body: body.into() }, waiting }
-            })
-            .collect();
-        self.order(writer::Order::Append(writer::Append {
+        let install = ready.install.map(|install| self.install(install.last));
+        let entries: Vec<_> =
+            ready.entries.into_iter().map(|(id, kind)| self.entry(id, kind)).collect();
+        self.note_members(&entries);
+        let append = writer::Append {
             number: ready.number,
             failures: ready.failures,
             hard_state: ready.hard_state,
+            install,
             entries,
             commit: ready.commit,
             commit_once_durable: ready.commit_once_durable,
-        }));
+        };
+        let said = (append.commit, append.commit_once_durable, append.failures);
+        if append.number > 0 || said != self.state.said {
+            self.state.said = said;
+            self.order(writer::Order::Append(append));
+        }
+        for (to, message) in ready.messages {
+            self.send(&to, message);
+        }
+        for append in ready.appends {
+            self.send_append(append);
+        }
+        for to in ready.snapshots {
+            self.peers.links.snapshot(&to, self.core.term(), self.memberships.index());
+        }
     }
 
     /// The writer outlives this thread, unless it has ended the process.
-    fn order(&self, order: writer::Order) {
+    pub(super) fn order(&self, order: writer::Order) {
         drop(self.writer.send(order));
     }
 
-    /// The time and the seed for the next entry.
-    fn stamp(&mut self) -> Stamp {
-        let now = i64::try_from(os::wall_clock().as_millis()).unwrap_or(i64::MAX);
-        self.clock = self.clock.max(now);
-        self.seed = self.seed.wrapping_add(SEED_STEP);
-        let database_blocks_max = self.board.database_blocks_max();
-        Stamp { unix_milliseconds: self.clock, seed: self.seed, database_blocks_max }
-    }
-
-    fn announce(&self, is_leading: bool) {
-        stats::add(Stat::LeaderChanges, 1);
-        let address = self.membership.members.get(&self.id).map(|member| &member.raft_address);
-        let (id, address) = (&self.id, address.map_or("", String::as_str));
-        let role = if is_leading { "now" } else { "no longer" };
-        log::info!("this node (ID={id}, addr={address}) is {role} Leader");
+    fn announce(&mut self, seen: &Posted, was_leading: bool) {
+        if let Some(posted) = &self.state.posted
+            && posted.leader != seen.leader
+            && seen.leader.is_some()
+        {
+            stats::add(Stat::LeaderChanges, 1);
+        }
+        if seen.is_leading != was_leading {
+            let role = if seen.is_leading { "now" } else { "no longer" };
+            let (id, address) = (&self.own.id, &self.own.raft_address);
+            log::info!("this node (ID={id}, addr={address}) is {role} Leader");
+        }
+        if was_leading && !seen.is_leading {
+            self.state.gives_up_at = Some(Instant::now() + self.tick * GIVE_UP_TICKS);
+        }
+        if seen.is_leading {
+            self.state.gives_up_at = None;
+        }
     }
 
     fn post(&self, is_leading: bool) {
@@ -332,117 +361,23 @@ impl Consensus {
             Role::PreCandidate { .. } | Role::Candidate { .. } => "Candidate",
             Role::Leader { .. } => "Leader",
         };
+        if is_leading {
+            self.board.post_catch_up_to(self.core.commit());
+        }
+        let latest = self.memberships.latest();
+        // A leader that cannot yet say what is committed is none to those who ask.
+        let leader = self.core.leader().filter(|_| is_leading || !self.core.is_leader());
+        let leader = leader.map(|node| id_of(node).to_owned());
         self.board.post_raft(is_leading, |view| {
             view.role = role;
             view.term = self.core.term();
-            view.leader = self.core.leader().filter(|_| is_leading).cloned();
+            view.leader = leader;
             view.commit = self.core.commit();
             view.last = self.core.last();
-            if view.membership_index != self.membership_index {
-                view.membership = self.membership.clone();
-                view.membership_index = self.membership_index;
+            if view.membership_index != self.memberships.index() || view.membership != *latest {
+                view.membership = latest.clone();
+                view.membership_index = self.memberships.index();
             }
         });
-    }
-}
-
-fn enforce_foreign_keys() -> (Command, Vec<u8>) {
-    let sql = "PRAGMA foreign_keys=ON";
-    let statement =
-        Statement { sql: sql.to_owned(), parameters: Parameters::Positional(Vec::new()) };
-    let work = Work::Batch(Batch {
-        statements: vec![statement],
-        transaction: false,
-        returns_rows: false,
-        qualify_columns: false,
-        instructions_max: 0,
-    });
-    let command = Command { stamp: Stamp::default(), work };
-    let body = command.encode(format!("[\"{sql}\"]").as_bytes());
-    (command, body)
-}
-
-impl Proposal {
-    /// Whoever proposed may have given up. Lets go of the body first, while they hold it too:
-    /// the last one removes a file.
-    fn refuse(self, error: ProposeError) {
-        drop(self.staged);
-        drop(self.reply.try_send(Err(error)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::raft::{Core, HardState, Start};
-
-    /// A leader of a cluster of one whose log ends with its no-op, entry 2, all saved.
-    fn leader() -> (Consensus, Receiver<writer::Order>) {
-        let member = Member {
-            id: "a".to_owned(),
-            raft_address: "localhost:2".to_owned(),
-            http_address: "localhost:1".to_owned(),
-            is_voter: true,
-        };
-        let membership = Membership::alone("c".to_owned(), member.clone());
-        let core = Core::new(Start {
-            id: "a".to_owned(),
-            hard_state: HardState { term: 1, vote: None },
-            log_start: EntryId::default(),
-            terms: vec![1],
-            commit: 1,
-            configurations: vec![(1, membership.configuration())],
-            election_ticks: 10,
-            heartbeat_ticks: 1,
-            seed: 0,
-        });
-        let (writer, orders) = crossbeam_channel::unbounded();
-        let (_, events) = bounded(1);
-        let mut consensus = Consensus {
-            id: "a".to_owned(),
-            core,
-            events,
-            writer,
-            board: Arc::default(),
-            membership,
-            membership_index: 1,
-            own: member,
-            wants_foreign_keys: true,
-            clock: 0,
-            seed: 0,
-            tick: Duration::from_secs(1),
-            state: State::default(),
-        };
-        for _ in 0..2 {
-            consensus.core.tick();
-            let ready = consensus.core.take_ready().expect("an election, then a no-op");
-            consensus.core.saved(ready.number);
-        }
-        (consensus, orders)
-    }
-
-    fn propose(consensus: &mut Consensus) -> Receiver<Result<Answer, ProposeError>> {
-        let (command, body) = enforce_foreign_keys();
-        let (reply, answer) = bounded(1);
-        consensus.step(Event::Propose(Proposal { command, body, reply, staged: None }));
-        answer
-    }
-
-    #[test]
-    fn what_a_full_disk_takes_back_is_refused_and_no_longer_counted() {
-        let (mut consensus, _orders) = leader();
-        consensus.settle();
-        assert_eq!(consensus.core.last().index, 3, "it has introduced itself");
-        // The writer's news comes when more has been placed that it has not even seen.
-        let answer = propose(&mut consensus);
-        let before = consensus.board.bytes_in_flight();
-        consensus.step(Event::AppendFailed { last: EntryId { term: 2, index: 2 } });
-        assert!(matches!(answer.try_recv(), Ok(Err(ProposeError::Refused(_)))), "nobody waits");
-        let one = before / 2;
-        assert_eq!(consensus.board.bytes_in_flight(), one, "the rest is the writer's to settle");
-        // Nor is forgotten what the command line asked for.
-        consensus.introduce();
-        assert_eq!(consensus.core.last().index, 3);
-        assert_eq!(consensus.state.introduced_at, Some(3));
     }
 }

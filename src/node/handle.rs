@@ -10,23 +10,31 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::answers::{
-    Accept, Answer, Backup, BackupError, BackupHead, Format, Level, LoadError, MemberError,
-    ProposeError, Query, ReadError,
+    Accept, Answer, Backup, BackupError, BackupHead, Format, Freshness, Level, LoadError,
+    MemberError, ProposeError, Query, ReadError,
 };
 use super::backups::Backups;
 use super::board::{Board, NotApplied};
+use super::changes::ChangeRequest;
 use super::consensus::{Event, Proposal};
 use super::loads::{Loads, Staged};
-use super::status::{Cluster, Identity, Status};
+use super::status::{Cluster, Identity, PeerStatus, Status};
 use super::writer::Order;
 use crate::command::{Batch, Command, Stamp, Statement, Work};
 use crate::db::connection::Pragmas;
 use crate::db::outcome::{Rows, StatementResult};
 use crate::db::readers::{Gone, QueryOptions, ReadError as QueryError, Readers};
+use crate::os;
 use crate::raft::Index;
 
 /// Time between two looks at whether a proposal that takes long still has a prospect.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long handing a file to the other nodes may take at least,
+const HAND_OVER_MIN: Duration = Duration::from_secs(60);
+
+/// and how many bytes a second it must go at, else.
+const HAND_OVER_RATE_MIN: u64 = 256 << 10;
 
 /// A cloneable door to the running node.
 #[derive(Clone)]
@@ -155,10 +163,10 @@ impl Handle {
     fn await_level(&self, query: &Query<'_>) -> Result<Index, ReadError> {
         let board = &self.inner.board;
         match query.level {
-            Level::None if query.freshness.is_some() && !board.is_leading() => {
-                Err(ReadError::Stale)
-            }
-            Level::None => Ok(0),
+            Level::None => match query.freshness {
+                Some(freshness) if !board.is_leading() => self.check_freshness(freshness),
+                Some(_) | None => Ok(0),
+            },
             Level::Weak if board.is_leading() && board.is_caught_up() => Ok(0),
             Level::Weak => Err(ReadError::NotLeader),
             Level::Linearizable => {
@@ -182,6 +190,24 @@ impl Handle {
                 })
             }
         }
+    }
+
+    /// Whether the leader was heard, and what was applied last was appended, not too long ago.
+    fn check_freshness(&self, freshness: Freshness) -> Result<Index, ReadError> {
+        let board = &self.inner.board;
+        let silent_for = board.leader_silent_for().ok_or(ReadError::Stale)?;
+        if silent_for > freshness.staleness_max {
+            return Err(ReadError::Stale);
+        }
+        let disk = board.disk();
+        if freshness.strict && disk.applied.index != board.with_raft(|view| view.commit) {
+            let now = i64::try_from(os::wall_clock().as_millis()).unwrap_or(i64::MAX);
+            let age = u64::try_from(now - disk.applied_unix_milliseconds).unwrap_or(0);
+            if Duration::from_millis(age) > freshness.staleness_max {
+                return Err(ReadError::Stale);
+            }
+        }
+        Ok(0)
     }
 
     fn send(&self, event: Event) -> Result<(), ReadError> {
@@ -243,10 +269,33 @@ impl Handle {
         let Some(staged) = self.inner.loads.stage(upload, accept)? else {
             return Ok(Answer { index: 0, outcomes: Vec::new() });
         };
+        self.hand_over(&staged)?;
         let work = staged.work();
         let staged = Arc::new(staged);
         let answer = self.propose_with(work, &[], wait_max, Some(&staged));
         answer.map_err(LoadError::Propose)
+    }
+
+    /// Has a majority hold the file before its entry is proposed: writes go on meanwhile.
+    fn hand_over(&self, staged: &Staged) -> Result<(), LoadError> {
+        let (reply, held) = bounded(1);
+        let sha256 = staged.sha256().to_owned();
+        let event = Event::HandBody { sha256: sha256.clone(), reply };
+        let stopped = |_| LoadError::Propose(ProposeError::Stopped);
+        self.inner.events.send(event).map_err(stopped)?;
+        let wait_max = HAND_OVER_MIN + Duration::from_secs(staged.bytes() / HAND_OVER_RATE_MIN);
+        held.recv_timeout(wait_max).map_err(|error| match error {
+            RecvTimeoutError::Disconnected => LoadError::Propose(ProposeError::NotLeader),
+            RecvTimeoutError::Timeout => {
+                drop(self.inner.events.send(Event::KeepBody { sha256 }));
+                let text = format!(
+                    "no majority of the nodes has taken the file within {} s (is a disk full?); \
+                     nothing was changed",
+                    wait_max.as_secs()
+                );
+                LoadError::Propose(ProposeError::Refused(text))
+            }
+        })
     }
 
     /// Makes a checkpoint and drops the log behind it but for `trailing` entries. False: there
@@ -292,6 +341,13 @@ impl Handle {
         Cluster::of(&self.inner, self.inner.board.raft())
     }
 
+    /// How the other members are doing; nothing when the node is stopping.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let (reply, peers) = bounded(1);
+        drop(self.inner.events.send(Event::Peers { reply }));
+        peers.recv().unwrap_or_default()
+    }
+
     /// Whether this node leads and may serve reads and writes as the leader. Costs nothing.
     pub fn is_leader(&self) -> bool {
         self.inner.board.is_leading()
@@ -312,36 +368,36 @@ impl Handle {
         self.inner.board.fault()
     }
 
-    /// Removes a member; an unknown id is a success.
+    /// Removes a member; an unknown id is a success. Returns once that is committed.
     ///
     /// # Errors
     /// See [`MemberError`].
     pub fn remove(&self, id: &str) -> Result<(), MemberError> {
-        let view = self.inner.board.raft();
-        if !self.inner.board.is_leading() {
-            return Err(MemberError::NotLeader);
-        }
-        if view.membership.members.contains_key(id) {
-            let text = "need at least one voter in configuration: {[]}";
-            return Err(MemberError::Refused(text.to_owned()));
-        }
-        Ok(())
+        self.change(ChangeRequest::Remove { id: id.to_owned() })
     }
 
-    /// Hands leadership to `target`, or to any voter. A cluster of one has nobody to hand it to.
+    /// Changes the members as asked, and returns once that is committed.
+    pub(super) fn change(&self, request: ChangeRequest) -> Result<(), MemberError> {
+        self.ask_member(|reply| Event::Change { request, reply })
+    }
+
+    /// Hands leadership to `target`, or to the voter that is best, and returns once it is taken.
     ///
     /// # Errors
     /// See [`MemberError`].
     pub fn step_down(&self, target: Option<&str>) -> Result<(), MemberError> {
-        let view = self.inner.board.raft();
-        if !self.inner.board.is_leading() {
-            return Err(MemberError::NotLeader);
-        }
-        let text = match target {
-            Some(id) if !view.membership.members.contains_key(id) => "node not found in cluster",
-            Some(_) | None => "cannot find peer",
-        };
-        Err(MemberError::Refused(text.to_owned()))
+        let to = target.map(str::to_owned);
+        self.ask_member(|reply| Event::StepDown { to, reply })
+    }
+
+    fn ask_member(
+        &self,
+        event: impl FnOnce(Sender<Result<(), MemberError>>) -> Event,
+    ) -> Result<(), MemberError> {
+        let (reply, result) = bounded(1);
+        let stopping = || MemberError::Refused("the node is stopping".to_owned());
+        self.inner.events.send(event(reply)).map_err(|_| stopping())?;
+        result.recv().map_err(|_| stopping())?
     }
 }
 

@@ -45,6 +45,14 @@ impl Drop for Staged {
 }
 
 impl Staged {
+    pub(super) fn sha256(&self) -> &str {
+        &self.body.sha256
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.body.bytes
+    }
+
     /// What its entry asks for.
     pub(super) fn work(&self) -> Work {
         let sha256 = self.body.sha256.clone();

@@ -1,48 +1,47 @@
 //! From a data directory to a running node, and back.
 //!
-//! The order matters: the lock first, then the log (which says what was promised), then the
-//! database (which says what was applied), and only then threads. A directory that holds
-//! something unexpected stops the start with a sentence; nothing is ever guessed or repaired
-//! silently.
+//! What the directory says is for `directory` to find out. Here it is decided how a node without
+//! members begins, and the threads are started and stopped, in order.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::backups::Backups;
 use super::board::Board;
+use super::calls::Doorstep;
+use super::changes::ReapAfter;
+use super::changing::Changes;
 use super::claims::Claims;
 use super::consensus::{Consensus, Event, State};
+use super::directory::{Directory, StartError, sentence};
 use super::handle::{Handle, Inner};
+use super::identity::IdentityFile;
+use super::inbox::{Copies, Gate};
 use super::loads::Loads;
 use super::maintenance;
-use super::membership::Membership;
+use super::memberships::Memberships;
+use super::neighbours::Neighbours;
+use super::peers::Peers;
 use super::status::{Identity, Member};
 use super::upkeep::{Policy, Upkeep};
-use super::writer::Writer;
-use crate::command::Command;
-use crate::db::mark;
-use crate::db::state_machine::{self, StateMachine};
+use super::writer::{Order, Writer};
+use crate::db::readers::Readers;
 use crate::db::work::Interrupter;
 use crate::os;
-use crate::raft::{Core, EntryId, EntryKind, HardState, Index, Start, Term};
-use crate::stats::{self, Stat};
-use crate::storage::durable;
+use crate::raft::{Core, Start};
+use crate::storage::Log;
 use crate::storage::lock::DirectoryLock;
-use crate::storage::{Entry, Log, Options, Recovered};
+use crate::transport::{Inbound, Links, Own, Secret};
 
 /// Events that may wait for the consensus thread; beyond this, callers block.
 const EVENTS_MAX: usize = 8192;
 
-/// Bytes of log read at one go when it is looked through at start.
-const SCAN_BYTES: usize = 4 << 20;
-
-/// Ticks in an election timeout: the core's unit of time is a tenth of it.
-const TICKS_PER_ELECTION: u32 = 20;
+/// Ticks in an election timeout: the core's unit of time is a twentieth of it.
+pub(super) const TICKS_PER_ELECTION: u32 = 20;
 
 /// Ticks between two heartbeats.
 const TICKS_PER_HEARTBEAT: u32 = 2;
@@ -95,40 +94,62 @@ pub struct Settings {
     pub optimize_interval: Duration,
     /// What ends the oldest backup.
     pub backup_limits: crate::db::snapshot::Limits,
+    /// Other nodes.
+    pub cluster: ClusterSettings,
 }
 
-/// Why a node did not start: a sentence for the one who started it.
-#[derive(Debug)]
-pub struct StartError(String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// How a node comes to other nodes, and how it leaves them. The default joins nobody, as a
+/// replica.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSettings {
+    /// Raft addresses of nodes to join.
+    pub join: Vec<String>,
+    /// Attempts to join, for each address.
+    pub join_attempts: u32,
+    /// Time between them.
+    pub join_interval: Duration,
+    /// Nodes that make the first members; 0 when they are not waited for.
+    pub bootstrap_expect: usize,
+    /// Time to wait for them; `None` is no limit.
+    pub bootstrap_expect_timeout: Option<Duration>,
+    /// Whether this node is to count towards a quorum.
+    pub is_voter: bool,
+    /// Hand over leadership before stopping.
+    pub steps_down_on_stop: bool,
+    /// Stop when removed from the cluster.
+    pub stops_when_removed: bool,
+    /// Leave the cluster when stopping.
+    pub leaves_on_stop: bool,
+    /// Silence after which a voter is removed; `None` is never.
+    pub reap_voters_after: Option<Duration>,
+    /// The same for a read replica.
+    pub reap_replicas_after: Option<Duration>,
+    /// Longest silence of another node that was asked something.
+    pub connect_timeout: Duration,
+    /// What all nodes of the cluster know.
+    pub secret: Option<Secret>,
 }
-
-impl std::error::Error for StartError {}
 
 /// A running node.
 pub struct Node {
     handle: Handle,
+    /// Answers other nodes.
+    inbound: Arc<Inbound>,
+    neighbours: Arc<Neighbours>,
+    /// Dropped, it ends the thread that joins.
+    joining: Option<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
     maintenance: Option<maintenance::Timetable>,
+    /// Whether another node is to lead before this one stops.
+    steps_down: bool,
+    /// Whether this one leaves the cluster then.
+    leaves: bool,
     /// Ends a statement that the writer is in.
     interrupter: Interrupter,
     /// Closed by the writer thread when it ends.
     writer_ended: Receiver<()>,
     /// Held until everything has ended.
     _lock: DirectoryLock,
-}
-
-/// What the log says, looked through from end to end.
-struct LogContent {
-    terms: Vec<Term>,
-    membership: Option<(Index, Membership)>,
-    bodies: Vec<(Index, String)>,
-    /// The latest stamp.
-    clock: i64,
 }
 
 impl Node {
@@ -138,65 +159,38 @@ impl Node {
     /// # Errors
     /// A sentence that says what is wrong with the directory, and what to do.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        let lock = DirectoryLock::take(&settings.directory).map_err(sentence)?;
-        durable::sweep(&settings.directory).map_err(sentence)?;
-        let folder = settings.directory.join("raft");
-        check_log_is_there(&folder, &settings.directory.join("db"))?;
-        let (mut log, recovered) = Log::open(&folder, Options::default()).map_err(sentence)?;
-        let machine = open_machine(settings)?;
-        if machine.applied() != EntryId::default() {
-            stats::add(Stat::NumRestoresStartSkipped, 1);
-        }
-        let mut content = look_through(&log)?;
-        if content.membership.is_none() {
-            content.membership = membership_of_mark(&machine)?;
-        }
-        let (hard_state, membership_index, membership) =
-            settle_membership(settings, &mut log, recovered, &mut content)?;
-        check_continuity(&log, machine.applied())?;
-        let id = own_id(settings, &membership)?;
-        // The log may yet change what the mark says.
-        let enforces = machine.standing().settings.foreign_keys && machine.applied() == log.last();
-        let wants_foreign_keys = settings.foreign_keys && !enforces;
-        let own = own_member(settings, id.clone());
-        let identity = Identity { id: id.clone(), directory: settings.directory.clone() };
-        let bodies = settings.directory.join("bodies");
-        // A replay begins behind the mark. The body of a load before it is the database by now.
-        content.bodies.retain(|(index, _)| *index > machine.applied().index);
-        let named = content.bodies.iter().map(|(_, sha256)| sha256.clone());
-        let claims = Arc::new(Claims::open(&bodies, named).map_err(sentence)?);
-        let core = Core::new(Start {
-            id,
-            hard_state,
-            log_start: log.start(),
-            terms: content.terms,
-            commit: machine.applied().index,
-            configurations: vec![(
-                membership_index.min(log.start().index),
-                membership.configuration(),
-            )],
-            election_ticks: TICKS_PER_ELECTION,
-            heartbeat_ticks: TICKS_PER_HEARTBEAT,
-            seed: os::random_u64(),
+        let mut directory = Directory::open(settings)?;
+        begin(settings, &mut directory)?;
+        let is_alone = directory.membership().is_some_and(|(_, members)| {
+            members.configuration().is_only_voter(&directory.identity.node_id())
         });
-        let parts = Parts {
-            lock,
-            core,
-            log,
-            machine,
-            claims,
-            named_bodies: content.bodies,
-            clock: content.clock,
-            membership,
-            membership_index,
-            own,
-            wants_foreign_keys,
-            identity,
-        };
-        let mut node = parts.start(settings)?;
-        await_lead(&node.handle);
+        let mut node = run(directory, settings)?;
+        if is_alone {
+            await_lead(&node.handle);
+        }
         node.maintenance = Some(maintenance::start(&node.handle, settings).map_err(sentence)?);
         Ok(node)
+    }
+
+    /// What answers other nodes, under `/raft/`.
+    pub fn inbound(&self) -> Arc<Inbound> {
+        Arc::clone(&self.inbound)
+    }
+
+    /// What answers other nodes' small questions, under `/node/`.
+    pub fn neighbours(&self) -> Arc<Neighbours> {
+        Arc::clone(&self.neighbours)
+    }
+
+    /// Joins the cluster, if there is one to join. Other nodes must be able to reach this one by
+    /// now.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn join(&mut self, settings: &Settings) -> Result<(), StartError> {
+        let joining = self.neighbours.start_joining(settings.cluster.clone());
+        self.joining = Some(joining.map_err(sentence)?);
+        Ok(())
     }
 
     /// A door to the node.
@@ -204,9 +198,30 @@ impl Node {
         self.handle.clone()
     }
 
+    /// Leaves the cluster before it stops, if it was told to; or lets another node lead, so that
+    /// clients need not wait for an election.
+    pub fn hand_over(&self) {
+        let has_others = self.handle.cluster().members.len() > 1;
+        if self.leaves && has_others {
+            match self.neighbours.leave() {
+                Ok(()) => log::info!("this node has left its cluster"),
+                Err(why) => log::error!("this node has not left its cluster: {why}"),
+            }
+            return;
+        }
+        if !self.steps_down || !has_others || !self.handle.inner.board.is_leading() {
+            return;
+        }
+        match self.handle.step_down(None) {
+            Ok(()) => log::info!("leadership was handed over before stopping"),
+            Err(error) => log::warn!("leadership was not handed over before stopping: {error:?}"),
+        }
+    }
+
     /// Ends the threads, in order: nothing new is proposed, what was proposed is saved and
     /// applied, and a last checkpoint makes the next start quick.
     pub fn stop(mut self) {
+        drop(self.joining.take());
         self.handle.inner.board.post_stopping();
         if let Some(maintenance) = &mut self.maintenance {
             maintenance.begin_stop();
@@ -232,225 +247,190 @@ impl Node {
     }
 }
 
-/// Everything that the threads are made of.
-struct Parts {
-    lock: DirectoryLock,
-    core: Core,
-    log: Log,
-    machine: StateMachine,
-    claims: Arc<Claims>,
-    named_bodies: Vec<(Index, String)>,
-    clock: i64,
-    membership: Membership,
-    membership_index: Index,
-    own: Member,
-    wants_foreign_keys: bool,
-    identity: Identity,
-}
-
-impl Parts {
-    fn start(mut self, settings: &Settings) -> Result<Node, StartError> {
-        let (events, event_queue) = bounded(EVENTS_MAX);
-        // Never full: what it holds is bounded by the bytes in flight and by the callers.
-        let (orders, order_queue) = unbounded();
-        let board = Arc::new(Board::default());
-        let readers = self.machine.readers();
-        let pins = self.machine.pins();
-        let interrupter = self.machine.interrupter();
-        let writer_pragmas = self.machine.pragmas().map_err(sentence)?;
-        let policy = Policy {
-            entries_max: settings.checkpoint_entries,
-            wal_bytes_max: settings.checkpoint_wal_bytes,
-            interval: settings.checkpoint_interval,
-        };
-        let cluster = self.membership.cluster.clone();
-        let loads = Loads::new(Arc::clone(&self.claims), settings.directory.clone());
-        let consensus = Consensus {
-            id: self.identity.id.clone(),
-            core: self.core,
-            events: event_queue,
-            writer: orders.clone(),
-            board: Arc::clone(&board),
-            clock: self.clock.max(self.machine.standing().clock),
-            seed: os::random_u64(),
-            tick: settings.election_timeout / TICKS_PER_ELECTION,
-            membership: self.membership,
-            membership_index: self.membership_index,
-            own: self.own,
-            wants_foreign_keys: self.wants_foreign_keys,
-            state: State::default(),
-        };
-        let checkpoint = self.machine.applied();
-        let upkeep = Upkeep::new(policy, checkpoint, self.claims, self.named_bodies);
-        let writer =
-            Writer::new(self.log, self.machine, upkeep, events.clone(), Arc::clone(&board));
-        let (ends, writer_ended) = bounded(0);
-        let threads = vec![
-            os::spawn_owner("consensus", CONSENSUS_STACK_BYTES, move || consensus.run())
-                .map_err(sentence)?,
-            os::spawn_owner("writer", WRITER_STACK_BYTES, move || {
-                writer.run(&order_queue);
-                drop(ends);
-            })
-            .map_err(sentence)?,
-        ];
-        let backups = Backups::new(cluster, Arc::clone(&readers), pins, &settings.directory);
-        let inner = Inner {
-            events,
-            orders,
-            board,
-            readers,
-            backups,
-            loads,
-            identity: self.identity,
-            writer_pragmas,
-        };
-        Ok(Node {
-            handle: Handle { inner: Arc::new(inner) },
-            threads,
-            maintenance: None,
-            interrupter,
-            writer_ended,
-            _lock: self.lock,
-        })
-    }
-}
-
-fn open_machine(settings: &Settings) -> Result<StateMachine, StartError> {
-    let options = state_machine::Options {
-        directory: settings.directory.join("db"),
-        readers_max: settings.readers_max,
-        backup_limits: settings.backup_limits,
-    };
-    StateMachine::open(&options).map_err(sentence)
-}
-
-fn look_through(log: &Log) -> Result<LogContent, StartError> {
-    let mut content =
-        LogContent { terms: Vec::new(), membership: None, bodies: Vec::new(), clock: 0 };
-    let mut next = log.start().index + 1;
-    while next <= log.last().index {
-        let entries = log.entries(next, SCAN_BYTES).map_err(sentence)?;
-        for entry in entries {
-            next = entry.id.index + 1;
-            content.terms.push(entry.id.term);
-            match entry.kind {
-                EntryKind::Noop => {}
-                EntryKind::Membership => {
-                    let membership = Membership::decode(&entry.body).ok_or_else(|| {
-                        StartError(format!(
-                            "entry {} names no members: it was written by another version",
-                            entry.id.index
-                        ))
-                    })?;
-                    content.membership = Some((entry.id.index, membership));
-                }
-                EntryKind::Command => {
-                    let outline = Command::outline(&entry.body).map_err(sentence)?;
-                    content.clock = content.clock.max(outline.stamp.unix_milliseconds);
-                    let body = Command::body_named_by(&entry.body).map_err(sentence)?;
-                    content.bodies.extend(body.map(|sha256| (entry.id.index, sha256)));
-                }
-            }
+impl Settings {
+    /// This node, as it is started now.
+    pub(super) fn own_member(&self, identity: &IdentityFile) -> Member {
+        Member {
+            id: identity.id.clone(),
+            incarnation: identity.incarnation.clone(),
+            raft_address: self.raft_address.clone(),
+            http_address: self.http_address.clone(),
+            is_voter: self.cluster.is_voter,
+            is_joining: false,
         }
     }
-    Ok(content)
 }
 
-fn membership_of_mark(machine: &StateMachine) -> Result<Option<(Index, Membership)>, StartError> {
-    let text = &machine.standing().membership;
-    if text.is_empty() {
-        return Ok(None);
+/// How a node begins that has no members yet: alone, or with nobody until it has joined others.
+fn begin(settings: &Settings, directory: &mut Directory) -> Result<(), StartError> {
+    let ClusterSettings { join, bootstrap_expect, is_voter, .. } = &settings.cluster;
+    if let Some((_, membership)) = directory.membership() {
+        let is_alone = membership.members.len() == 1
+            && membership.members.contains_key(&directory.identity.id);
+        if is_alone && !join.is_empty() && *bootstrap_expect == 0 {
+            let text = "node is the only node in a single-node cluster, joining other clusters \
+                        not supported";
+            return Err(StartError(text.to_owned()));
+        }
+        return Ok(());
     }
-    let membership = Membership::decode(text.as_bytes());
-    let error = || {
-        StartError(
-            "the mark of the database names no members: it was written by another version"
-                .to_owned(),
-        )
-    };
-    Ok(Some((0, membership.ok_or_else(error)?)))
-}
-
-/// The members by the log, or a new cluster of one in an empty directory.
-fn settle_membership(
-    settings: &Settings,
-    log: &mut Log,
-    recovered: Recovered,
-    content: &mut LogContent,
-) -> Result<(HardState, Index, Membership), StartError> {
-    if let Some((index, membership)) = content.membership.take() {
-        return Ok((recovered.hard_state, index, membership));
+    // Who has been told to which cluster it belongs begins no other.
+    let waits = !join.is_empty() || *bootstrap_expect > 1 || directory.identity.cluster().is_some();
+    if waits {
+        log::info!("no members yet: waiting for a cluster to belong to");
+        return Ok(());
     }
-    if log.last() != EntryId::default() {
-        let text = "the log has entries but names no members: files of the data directory are missing; \
-             restore a backup into an empty one";
+    if !is_voter {
+        let text = "clustering failure: cannot create a new non-voting node without joining it to \
+                    an existing cluster";
         return Err(StartError(text.to_owned()));
     }
-    let id = settings.id.clone().unwrap_or_else(|| settings.raft_address.clone());
-    let membership = Membership::alone(os::random_name(), own_member(settings, id));
-    let hard_state = HardState { term: 1, vote: None };
-    let first = EntryId { term: 1, index: 1 };
-    log.set_hard_state(&hard_state);
-    let body = membership.encode().into_bytes().into();
-    log.append(&Entry { id: first, kind: EntryKind::Membership, body });
-    log.sync().map_err(sentence)?;
-    content.terms.push(first.term);
+    let own = settings.own_member(&directory.identity);
+    directory.bootstrap(own)?;
     log::info!("bootstrapping single new node");
-    Ok((hard_state, first.index, membership))
-}
-
-fn own_member(settings: &Settings, id: String) -> Member {
-    Member {
-        id,
-        raft_address: settings.raft_address.clone(),
-        http_address: settings.http_address.clone(),
-        is_voter: true,
-    }
-}
-
-/// A first start makes the log before the database, and the log never goes away again.
-fn check_log_is_there(log: &Path, database: &Path) -> Result<(), StartError> {
-    let mark = database.join(mark::NAME);
-    if mark.exists() && !Log::is_in(log).map_err(sentence)? {
-        return Err(StartError(format!(
-            "{} holds no log, though there is {}: files of the data directory are missing. \
-             Bring them back, or restore a backup into an empty data directory",
-            log.display(),
-            mark.display()
-        )));
-    }
     Ok(())
 }
 
-/// The database must not be ahead of the log, and no entry may be missing between them.
-fn check_continuity(log: &Log, applied: EntryId) -> Result<(), StartError> {
-    if applied.index < log.start().index || applied.index > log.last().index {
-        return Err(StartError(format!(
-            "the database stands at entry {}, the log holds entries {} to {}: they do not belong \
-             together; restore a backup into an empty data directory",
-            applied.index,
-            log.start().index + 1,
-            log.last().index
-        )));
-    }
-    Ok(())
+/// What every thread can reach of the others.
+#[derive(Clone)]
+struct Wires {
+    events: Sender<Event>,
+    orders: Sender<Order>,
+    board: Arc<Board>,
 }
 
-/// The name is what the directory says; a cluster of one has only one to give.
-fn own_id(settings: &Settings, membership: &Membership) -> Result<String, StartError> {
-    let wanted = settings.id.as_ref().unwrap_or(&settings.raft_address);
-    if membership.members.contains_key(wanted) {
-        return Ok(wanted.clone());
+/// Starts the threads.
+fn run(mut directory: Directory, settings: &Settings) -> Result<Node, StartError> {
+    let core = core_of(&mut directory);
+    let memberships = Memberships::new(std::mem::take(&mut directory.memberships));
+    let Directory { lock, identity, log, mut machine, claims, .. } = directory;
+    let member = settings.own_member(&identity);
+    let own = Arc::new(Own::new(identity.node_id(), settings.cluster.secret.clone()));
+    if let Some(cluster) = identity.cluster() {
+        own.set_cluster(cluster);
     }
-    let mut ids = membership.members.keys();
-    match (&settings.id, ids.next(), ids.next()) {
-        (None, Some(only), None) => Ok(only.clone()),
-        (Some(_) | None, _, _) => Err(StartError(format!(
-            "this data directory belongs to node {}, not to {wanted}: start it with -node-id of \
-             that name, or give {wanted} a directory of its own",
-            membership.members.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
-        ))),
+    let (events, event_queue) = bounded(EVENTS_MAX);
+    // Never full: what it holds is bounded by the bytes in flight and by the callers.
+    let (orders, order_queue) = unbounded();
+    let wires = Wires { events, orders, board: Arc::new(Board::default()) };
+    let readers = machine.readers();
+    let interrupter = machine.interrupter();
+    let backups = Backups::new(
+        Arc::clone(&wires.board),
+        Arc::clone(&readers),
+        machine.pins(),
+        &settings.directory,
+    );
+    let writer_pragmas = machine.pragmas().map_err(sentence)?;
+    let loads = Loads::new(Arc::clone(&claims), settings.directory.clone());
+    let (links, inbound) = connect(&wires, &own, &log, &claims, Arc::clone(&readers));
+    // The log may yet change what the mark says.
+    let enforces = machine.standing().settings.foreign_keys && machine.applied() == log.last();
+    let consensus = Consensus {
+        core,
+        events: event_queue,
+        writer: wires.orders.clone(),
+        board: Arc::clone(&wires.board),
+        clock: directory.clock.max(machine.standing().clock),
+        seed: os::random_u64(),
+        tick: settings.election_timeout / TICKS_PER_ELECTION,
+        memberships,
+        own: member.clone(),
+        peers: Peers::new(Arc::clone(&own), links),
+        changes: Changes::new(reap_after(settings), settings.cluster.stops_when_removed),
+        owes_members: directory.owes_members,
+        wants_foreign_keys: settings.foreign_keys && !enforces,
+        state: State::default(),
+    };
+    let upkeep = Upkeep::new(policy(settings), machine.applied(), claims, directory.named_bodies);
+    let writer = Writer::new(log, machine, upkeep, wires.events.clone(), Arc::clone(&wires.board));
+    let (threads, writer_ended) = spawn(consensus, writer, order_queue)?;
+    let doorstep = Doorstep::new(member, identity.clone());
+    let Wires { events, orders, board } = wires;
+    let identity = Identity { id: identity.id, directory: settings.directory.clone() };
+    let inner = Inner { events, orders, board, readers, backups, loads, identity, writer_pragmas };
+    let handle = Handle { inner: Arc::new(inner) };
+    let neighbours =
+        Neighbours::new(handle.clone(), own, doorstep, settings.cluster.connect_timeout);
+    Ok(Node {
+        handle,
+        inbound: Arc::new(inbound),
+        neighbours: Arc::new(neighbours),
+        joining: None,
+        threads,
+        maintenance: None,
+        steps_down: settings.cluster.steps_down_on_stop,
+        leaves: settings.cluster.leaves_on_stop,
+        interrupter,
+        writer_ended,
+        _lock: lock,
+    })
+}
+
+fn core_of(directory: &mut Directory) -> Core {
+    Core::new(Start {
+        id: directory.identity.node_id(),
+        hard_state: directory.hard_state.clone(),
+        log_start: directory.log.start(),
+        terms: std::mem::take(&mut directory.terms),
+        commit: directory.machine.applied().index,
+        configurations: directory.configurations(),
+        election_ticks: TICKS_PER_ELECTION,
+        heartbeat_ticks: TICKS_PER_HEARTBEAT,
+        seed: os::random_u64(),
+    })
+}
+
+/// The two sides of the node towards others: what it says, and what it hears.
+fn connect(
+    wires: &Wires,
+    own: &Arc<Own>,
+    log: &Log,
+    claims: &Arc<Claims>,
+    readers: Arc<Readers>,
+) -> (Links, Inbound) {
+    let Wires { events, orders, board } = wires.clone();
+    let gate = Arc::new(Gate { events, board, claims: Arc::clone(claims) });
+    let copies = Arc::new(Copies { orders, readers });
+    let bodies = Arc::clone(claims);
+    let told = Arc::clone(&gate);
+    let links = Links::new(Arc::clone(own), log.reader(), copies, bodies, told);
+    let inbound = Inbound::new(Arc::clone(own), log.reader(), gate, claims.folder());
+    (links, inbound)
+}
+
+/// Starts the two threads that own the node's state; what is returned beside them is closed when
+/// the writer has ended.
+fn spawn(
+    consensus: Consensus,
+    writer: Writer,
+    orders: Receiver<Order>,
+) -> Result<(Vec<JoinHandle<()>>, Receiver<()>), StartError> {
+    let (ends, writer_ended) = bounded(0);
+    let consensus = move || consensus.run();
+    let writer = move || {
+        writer.run(&orders);
+        drop(ends);
+    };
+    let threads = vec![
+        os::spawn_owner("consensus", CONSENSUS_STACK_BYTES, consensus).map_err(sentence)?,
+        os::spawn_owner("writer", WRITER_STACK_BYTES, writer).map_err(sentence)?,
+    ];
+    Ok((threads, writer_ended))
+}
+
+fn reap_after(settings: &Settings) -> ReapAfter {
+    ReapAfter {
+        voters: settings.cluster.reap_voters_after,
+        replicas: settings.cluster.reap_replicas_after,
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        entries_max: settings.checkpoint_entries,
+        wal_bytes_max: settings.checkpoint_wal_bytes,
+        interval: settings.checkpoint_interval,
     }
 }
 
@@ -466,8 +446,4 @@ fn await_lead(handle: &Handle) {
     if !is_ready {
         log::info!("applying the log; the node is ready when that is done");
     }
-}
-
-fn sentence(error: impl fmt::Display) -> StartError {
-    StartError(error.to_string())
 }

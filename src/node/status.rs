@@ -10,7 +10,7 @@ use crate::command::{Statement, Value};
 use crate::db::connection::{self, Pragmas};
 use crate::db::wal;
 use crate::os;
-use crate::raft::{EntryId, Index, NodeId, Term};
+use crate::raft::{EntryId, Index, Term};
 
 /// Pragmas that tell of the database rather than of a connection.
 const FIGURES: &[&str] = &["compile_options", "freelist_count", "page_count", "page_size"];
@@ -19,24 +19,28 @@ const FIGURES: &[&str] = &["compile_options", "freelist_count", "page_count", "p
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its name.
-    pub id: NodeId,
+    pub id: String,
+    /// The name of its data directory, drawn when that was made; see `membership`.
+    pub incarnation: String,
     /// Advertised Raft address, host:port as given.
     pub raft_address: String,
     /// Advertised HTTP address, host:port as given.
     pub http_address: String,
     /// Whether it counts towards a quorum.
     pub is_voter: bool,
+    /// Whether it is to count once it has caught up.
+    pub is_joining: bool,
 }
 
 /// Who there is, and who leads.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     /// This node's name.
-    pub id: NodeId,
+    pub id: String,
     /// Who leads, if known.
-    pub leader: Option<NodeId>,
+    pub leader: Option<String>,
     /// All members, by id.
-    pub members: BTreeMap<NodeId, Member>,
+    pub members: BTreeMap<String, Member>,
 }
 
 /// A picture of the node, for `/status` and `/metrics`.
@@ -76,6 +80,17 @@ pub struct Status {
     pub directory: String,
     /// Backups being sent: number, oldest's age, WAL bytes they pin.
     pub backups: BackupsStatus,
+}
+
+/// Another member, as this node sees it.
+#[derive(Clone, Debug)]
+pub struct PeerStatus {
+    /// Its id.
+    pub id: String,
+    /// On a leader: the last entry that it is known to hold.
+    pub matched: Option<Index>,
+    /// The connections to it.
+    pub link: crate::transport::PeerStatus,
 }
 
 /// What `/status` shows of SQLite.
@@ -131,7 +146,7 @@ pub struct BackupsStatus {
 /// Who this node is; does not change while it runs.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
-    pub(super) id: NodeId,
+    pub(super) id: String,
     pub(super) directory: PathBuf,
 }
 

@@ -17,6 +17,7 @@ use crate::db::fault::Fault;
 use crate::os;
 use crate::raft::{EntryId, Index};
 use crate::stats::{self, Stat};
+use crate::storage::durable;
 
 /// Time between two looks at the size of WAL and log: short enough that a fast writer does not
 /// outrun the limits by much, long enough to cost nothing.
@@ -48,6 +49,17 @@ const QUIET: Duration = Duration::from_secs(2);
 
 /// Age a read must have to be ended for the WAL's sake.
 const READ_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// Entries kept behind a checkpoint in a cluster: a member that was away for a moment, or a new
+/// leader's followers, get them instead of the whole database.
+const TAIL_ENTRIES: u64 = 10_000;
+
+/// Bytes of log up to which members that do not answer are waited for; beyond, they will be sent
+/// the database.
+const TAIL_BYTES: u64 = 64 << 20;
+
+/// Bytes of log up to which members that answer, but are behind, are waited for.
+const TAIL_BYTES_FOR_LIVE: u64 = 512 << 20;
 
 /// Time between two attempts at a checkpoint that a reader made partial.
 const PARTIAL_RETRY: Duration = Duration::from_secs(1);
@@ -125,9 +137,9 @@ impl Writer {
             // What is committed stands for no entry: whoever waits sees the channel close.
             Order::Pin { .. } if self.is_amid_entry => {}
             Order::Pin { connection, reply } => {
-                let changed = self.machine.standing().changed;
+                let standing = self.machine.standing().clone();
                 let pinned = self.machine.pin(connection);
-                let pinned = pinned.map(|snapshot| Pinned { snapshot, changed });
+                let pinned = pinned.map(|snapshot| Pinned { snapshot, standing });
                 drop(reply.try_send(pinned.map_err(|error| error.to_string())));
             }
             Order::Checkpoint { trailing, reply } => {
@@ -143,6 +155,12 @@ impl Writer {
                 self.save(vec![append]);
                 self.apply_committed();
             }
+            Order::GiveUp => self.give_up_waiting(),
+            Order::Discard(file) => {
+                if let Err(error) = durable::remove(&file) {
+                    log::warn!("a file that nobody needs stays until the next start: {error}");
+                }
+            }
             Order::Stop => return false,
         }
         true
@@ -155,6 +173,7 @@ impl Writer {
         }
         self.upkeep.looked_at = Instant::now();
         self.return_memory_when_quiet();
+        self.upkeep.claims.end_visits();
         self.post_room();
         let wal = self.machine.wal().unwrap_or_default();
         self.machine.end_costly_backups(wal.bytes);
@@ -165,7 +184,7 @@ impl Writer {
             self.upkeep.tried_at = Some(Instant::now());
             let patience =
                 if wal.bytes > WAL_BYTES_BEFORE_PATIENCE { PATIENCE } else { Duration::ZERO };
-            if let Err(fault) = self.checkpoint(0, patience) {
+            if let Err(fault) = self.checkpoint(self.tail(), patience) {
                 log::error!("checkpoint failed: {fault}; trying again");
             }
         }
@@ -232,6 +251,20 @@ impl Writer {
         }
     }
 
+    /// Entries to keep behind a checkpoint, so that other members need not be sent the database.
+    fn tail(&self) -> u64 {
+        let needs = self.board.needs();
+        if !needs.has_others {
+            return 0;
+        }
+        let applied = self.machine.applied().index;
+        let missing = |held: Option<Index>| held.map_or(0, |held| applied.saturating_sub(held));
+        let bytes = self.log.bytes_on_disk();
+        let live = if bytes < TAIL_BYTES_FOR_LIVE { missing(needs.held_by_live) } else { 0 };
+        let all = if bytes < TAIL_BYTES { missing(needs.held_by_all).max(TAIL_ENTRIES) } else { 0 };
+        live.max(all)
+    }
+
     /// Drops what a checkpoint covers from the log, but for its last `trailing` entries.
     fn compact(&mut self, checkpoint: EntryId, trailing: u64) {
         self.upkeep.checkpoint = checkpoint;
@@ -263,6 +296,18 @@ impl Writer {
     /// After a load the mark stands at its entry: nothing before it is needed again.
     pub(super) fn after_load(&mut self, id: EntryId) {
         self.compact(id, 0);
+    }
+
+    /// The database is a copy of the leader's as of `last`, and the log begins there.
+    pub(super) fn after_install(&mut self, last: EntryId) {
+        self.upkeep.checkpoint = last;
+        self.upkeep.log_bytes = self.log.bytes_on_disk();
+        for (_, sha256) in std::mem::take(&mut self.upkeep.named_bodies) {
+            self.upkeep.claims.release(&sha256);
+        }
+        self.board.post_disk(|disk| disk.changed = EntryId::default());
+        self.post();
+        self.board.catch_up(last.index);
     }
 
     /// Makes the next start quick.

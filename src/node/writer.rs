@@ -12,6 +12,7 @@
 //! 4. attend: pin snapshots, make checkpoints when they are due (`upkeep`).
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,15 +24,20 @@ use super::consensus::Event;
 use super::loads::Staged;
 use super::upkeep::Upkeep;
 use crate::command::Command;
+use crate::db::mark::Standing;
 use crate::db::snapshot::{Snapshot, Unpinned};
 use crate::db::state_machine::StateMachine;
 use crate::os;
 use crate::raft::{EntryId, EntryKind, HardState, Index};
 use crate::stats::{self, Stat};
+use crate::storage::durable;
 use crate::storage::{Entry, Log, LogError};
 
 /// Orders taken at one go; the consensus thread already gathers proposals into few of them.
 const ORDERS_PER_TURN: usize = 64;
+
+/// Bytes of entries that a follower keeps in memory until they are committed.
+const PENDING_BYTES_MAX: usize = 16 << 20;
 
 /// What the writer thread is told.
 pub(super) enum Order {
@@ -39,16 +45,27 @@ pub(super) enum Order {
     Append(Append),
     /// Open a read transaction between two batches.
     Pin { connection: Unpinned, reply: Sender<Result<Pinned, String>> },
+    /// Nobody knows any more whether what waits will be committed: tell those who wait.
+    GiveUp,
+    /// Remove a file that arrived and was not wanted.
+    Discard(PathBuf),
     /// Make a checkpoint now, keeping `trailing` entries in the log.
     Checkpoint { trailing: u64, reply: Sender<Result<bool, String>> },
     /// Make a last checkpoint and end.
     Stop,
 }
 
-/// A snapshot, what it stands for, and the last entry that changed anything in it.
+/// A snapshot and what it stands for.
 pub(super) struct Pinned {
     pub(super) snapshot: Snapshot,
-    pub(super) changed: EntryId,
+    pub(super) standing: Standing,
+}
+
+/// A copy of the leader's database that takes the place of everything.
+pub(super) struct Install {
+    /// The copy, whole and synced; removed once it is in place.
+    pub(super) file: PathBuf,
+    pub(super) standing: Standing,
 }
 
 /// What one ready of the core asks of the disk and of SQLite.
@@ -59,6 +76,7 @@ pub(super) struct Append {
     /// Failed writes that the core knew of.
     pub(super) failures: u64,
     pub(super) hard_state: Option<HardState>,
+    pub(super) install: Option<Install>,
     pub(super) entries: Vec<NewEntry>,
     pub(super) commit: Index,
     pub(super) commit_once_durable: Index,
@@ -79,6 +97,8 @@ struct Saving {
 /// An entry to append, or one read back from the log.
 pub(super) struct NewEntry {
     pub(super) entry: Entry,
+    /// Proposed by this node, and counted as in flight until it is settled.
+    pub(super) is_own: bool,
     /// On the leader: the parsed command and whoever waits for its outcome.
     pub(super) waiting: Option<Waiting>,
 }
@@ -107,10 +127,10 @@ pub(super) struct Writer {
     pub(super) board: Arc<Board>,
     /// Saved entries that are not applied yet, without gaps, ending with the log's last.
     pub(super) pending: VecDeque<NewEntry>,
+    /// Bytes of their bodies.
+    pub(super) pending_bytes: usize,
     /// Everything up to here may be applied.
     pub(super) commit: Index,
-    /// The last entry in the log when the node started.
-    pub(super) caught_up_at: Index,
     pub(super) upkeep: Upkeep,
     /// Writes that have failed for want of room: what the core asked for before it knew is refused.
     pub(super) failures: u64,
@@ -130,14 +150,13 @@ impl Writer {
         events: Sender<Event>,
         board: Arc<Board>,
     ) -> Self {
-        let caught_up_at = log.last().index;
         Self {
             log,
             events,
             board,
             pending: VecDeque::new(),
+            pending_bytes: 0,
             commit: machine.applied().index,
-            caught_up_at,
             upkeep,
             failures: 0,
             machine,
@@ -194,27 +213,68 @@ impl Writer {
 
     /// Makes everything gathered durable: one write, one sync.
     pub(super) fn save(&mut self, appends: Vec<Append>) {
-        let mut batch = Saving {
-            number: 0,
-            commit: self.commit,
-            common: self.log.last().index,
-            entries: Vec::new(),
-            matters: false,
-        };
-        for append in appends {
+        let mut batch = self.begin();
+        for mut append in appends {
             if append.failures < self.failures {
                 for new in append.entries {
                     self.refuse(new, "the disk was full when this was to be written");
                 }
                 continue;
             }
+            if let Some(install) = append.install.take() {
+                self.finish_saving(batch);
+                self.install(install);
+                batch = self.begin();
+                batch.matters = true;
+            }
             self.gather(append, &mut batch);
         }
+        self.finish_saving(batch);
+    }
+
+    fn begin(&self) -> Saving {
+        Saving {
+            number: 0,
+            commit: self.commit,
+            common: self.log.last().index,
+            entries: Vec::new(),
+            matters: false,
+        }
+    }
+
+    fn finish_saving(&mut self, batch: Saving) {
         if batch.number > 0 {
             self.sync(batch);
         } else {
             self.commit = batch.commit;
         }
+    }
+
+    /// Puts the leader's database in the place of the own one, and begins the log behind it. The
+    /// mark comes first and says that the log begins there, should a crash come between.
+    fn install(&mut self, install: Install) {
+        let last = install.standing.applied;
+        let Install { file, standing } = install;
+        if let Err(fault) = self.machine.install(&file, standing) {
+            os::die(&format!(
+                "the leader's copy of the database cannot take the place of this one: {fault}; \
+                 the next start asks for it again"
+            ));
+        }
+        if let Err(error) = self.log.reset(last) {
+            os::die(&format!("{error}; the next start goes on from there"));
+        }
+        self.machine.note_log_begun();
+        if let Err(error) = durable::remove(&file) {
+            log::warn!("a file that nobody needs stays until the next start: {error}");
+        }
+        for new in std::mem::take(&mut self.pending) {
+            self.give_up(new, "this node fell too far behind the leader to see what became of it");
+        }
+        self.pending_bytes = 0;
+        self.commit = last.index;
+        log::info!("took over the leader's database as of entry {}", last.index);
+        self.after_install(last);
     }
 
     /// Puts what a ready asks for into the log's next write.
@@ -245,6 +305,7 @@ impl Writer {
         batch.common = batch.common.min(index - 1);
         let all = self.pending.iter().position(|new| new.entry.id.index >= index);
         let saved = all.map(|from| self.pending.split_off(from)).unwrap_or_default();
+        self.pending_bytes -= saved.iter().map(|new| new.entry.body.len()).sum::<usize>();
         let kept = batch.entries.iter().position(|new| new.entry.id.index >= index);
         let unsaved = kept.map(|from| batch.entries.split_off(from)).unwrap_or_default();
         for new in saved.into_iter().chain(unsaved) {
@@ -253,7 +314,10 @@ impl Writer {
     }
 
     fn sync(&mut self, batch: Saving) {
-        match self.log.sync() {
+        self.board.post_syncing(true);
+        let synced = self.log.sync();
+        self.board.post_syncing(false);
+        match synced {
             Ok(()) => {
                 stats::add(Stat::LogSyncs, 1);
                 stats::add(Stat::LogEntries, batch.entries.len() as u64);
@@ -262,7 +326,7 @@ impl Writer {
                 for new in &batch.entries {
                     self.name_body(&new.entry);
                 }
-                self.pending.extend(batch.entries);
+                self.keep_pending(batch.entries);
                 self.commit = batch.commit;
                 self.board.post_saved(batch.number);
                 if batch.matters {
@@ -284,6 +348,28 @@ impl Writer {
         }
     }
 
+    /// Keeps saved entries in memory until they are applied. Of those that come faster than they
+    /// are committed, on a node that follows, the log's own copy will do.
+    fn keep_pending(&mut self, entries: Vec<NewEntry>) {
+        self.pending_bytes += entries.iter().map(|new| new.entry.body.len()).sum::<usize>();
+        self.pending.extend(entries);
+        if self.pending_bytes > PENDING_BYTES_MAX && self.pending.iter().all(|new| !new.is_own) {
+            self.pending.clear();
+            self.pending_bytes = 0;
+        }
+    }
+
+    /// Tells those whose entry is not committed that it may yet be, or not.
+    pub(super) fn give_up_waiting(&mut self) {
+        let commit = self.commit;
+        for new in self.pending.iter_mut().filter(|new| new.entry.id.index > commit) {
+            if let Some(waiting) = new.waiting.take() {
+                let why = "leadership was lost before it was committed; it may be done yet, or not";
+                waiting.answer(Err(ProposeError::OutcomeUnknown(why.to_owned())));
+            }
+        }
+    }
+
     /// Keeps the body that a saved entry names: whoever proposed it may let go of it now.
     fn name_body(&mut self, entry: &Entry) {
         if entry.kind != EntryKind::Command {
@@ -296,19 +382,30 @@ impl Writer {
         }
     }
 
-    /// Says that an entry was not written.
+    /// Says that an entry was not written. It may have been sent to others before that was known.
     fn refuse(&self, entry: NewEntry, why: &str) {
-        self.board.settle(entry.entry.body.len() as u64);
+        self.settle(&entry);
         if let Some(waiting) = entry.waiting {
-            waiting.answer(Err(ProposeError::Refused(why.to_owned())));
+            waiting.answer(Err(if self.board.needs().has_others {
+                let text = format!("{why}; other nodes may have written it, so it may be done yet");
+                ProposeError::OutcomeUnknown(text)
+            } else {
+                ProposeError::Refused(why.to_owned())
+            }));
         }
     }
 
     /// Says that nobody knows what becomes of an entry.
     fn give_up(&self, entry: NewEntry, why: &str) {
-        self.board.settle(entry.entry.body.len() as u64);
+        self.settle(&entry);
         if let Some(waiting) = entry.waiting {
             waiting.answer(Err(ProposeError::OutcomeUnknown(why.to_owned())));
+        }
+    }
+
+    pub(super) fn settle(&self, entry: &NewEntry) {
+        if entry.is_own {
+            self.board.settle(entry.entry.body.len() as u64);
         }
     }
 

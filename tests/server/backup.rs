@@ -14,7 +14,7 @@ use crate::support::server::Server;
 const COPIES: usize = 100;
 
 /// Everything that an ordinary dump loses: virtual tables, odd names, values without a literal.
-const ODD: &str = r#"
+pub(crate) const ODD: &str = r#"
     PRAGMA user_version = 7; PRAGMA application_id = 1234;
     CREATE TABLE "it's" (id INTEGER PRIMARY KEY, "say ""hi""" TEXT, [in brackets] BLOB);
     INSERT INTO "it's" VALUES(1, 'x', x'00ff0a'), (2, 'line

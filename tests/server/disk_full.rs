@@ -1,75 +1,20 @@
 //! A disk that fills up at every kind of write: a clear refusal, reads go on, writing resumes when
 //! there is room, and nothing acknowledged is lost. Needs root for a small tmpfs of its own.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::golden::say;
+use crate::support::disk::Disk;
 use crate::support::server::{Options, Server};
 use crate::support::{database, eventually};
 
-/// A file system of a few megabytes, gone when the value is dropped.
-struct Disk {
-    folder: tempfile::TempDir,
-}
-
-impl Disk {
-    /// `None`, with the reason printed, where it cannot be mounted.
-    fn mount(megabytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary directory can be made");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(folder.path())
-            .output();
-        let is_mounted = status.as_ref().is_ok_and(|output| output.status.success());
-        if !is_mounted {
-            say(&format!("skipped: a tmpfs cannot be mounted here (needs root): {status:?}"));
-            return None;
-        }
-        Some(Self { folder })
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn free(&self) -> u64 {
-        let status = rustix::fs::statvfs(self.path()).expect("it is mounted");
-        status.f_bavail * status.f_frsize
-    }
-
-    fn balloon(&self) -> PathBuf {
-        self.path().join("balloon")
-    }
-
-    /// Takes all the room but this much.
-    fn fill(&self, leave: u64) {
-        let bytes = self.free().saturating_sub(leave);
-        let length = usize::try_from(bytes).expect("a small disk");
-        std::fs::write(self.balloon(), vec![1; length]).expect("there is room for that much");
-    }
-
-    fn release(&self) {
-        std::fs::remove_file(self.balloon()).expect("the disk was filled");
-    }
-
-    fn start(&self, flags: &[&str]) -> Server {
-        let server = Options::default().directory(&self.path().join("node")).flags(flags).start();
-        server.execute(&["CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)"]);
-        server
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a server of a failed test may still be in it.
-        Command::new("umount").arg("-l").arg(self.path()).status().ok();
-    }
+fn start(disk: &Disk, flags: &[&str]) -> Server {
+    let server = Options::default().directory(&disk.path().join("node")).flags(flags).start();
+    server.execute(&["CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)"]);
+    server
 }
 
 /// Writes until a write is refused; the ids that were acknowledged.
@@ -145,7 +90,7 @@ fn fill_release_restart(server: &mut Server, disk: &Disk, bytes: u32, leave: u64
 #[test]
 fn full_while_small_writes_go_to_the_log() {
     let Some(disk) = Disk::mount(64) else { return };
-    let mut server = disk.start(&[]);
+    let mut server = start(&disk, &[]);
     fill_release_restart(&mut server, &disk, 1_000, 1 << 20);
 }
 
@@ -153,7 +98,7 @@ fn full_while_small_writes_go_to_the_log() {
 fn full_while_large_rows_are_applied() {
     // The log holds a few bytes of SQL, SQLite's WAL a megabyte: applying is what fails.
     let Some(disk) = Disk::mount(64) else { return };
-    let mut server = disk.start(&[]);
+    let mut server = start(&disk, &[]);
     fill_release_restart(&mut server, &disk, 1_000_000, 5 << 20);
 }
 
@@ -161,7 +106,7 @@ fn full_while_large_rows_are_applied() {
 fn full_during_checkpoints() {
     let Some(disk) = Disk::mount(64) else { return };
     let flags = ["-raft-snap", "20", "-raft-snap-int", "50ms", "-raft-snap-wal-size", "100000"];
-    let mut server = disk.start(&flags);
+    let mut server = start(&disk, &flags);
     fill_release_restart(&mut server, &disk, 20_000, 2 << 20);
     let (_, _) = (server.post_bytes("/snapshot", b""), server.post_bytes("/snapshot", b""));
     server.assert_well("a checkpoint after a full disk");
@@ -172,7 +117,7 @@ fn full_during_checkpoints() {
 #[test]
 fn a_statement_that_would_fill_any_disk_only_fails() {
     let Some(disk) = Disk::mount(160) else { return };
-    let mut server = disk.start(&[]);
+    let mut server = start(&disk, &[]);
     server.execute(&["INSERT INTO t(b) VALUES('kept')"]);
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
         INSERT INTO t(b) SELECT randomblob(5000) FROM c";
@@ -198,7 +143,7 @@ fn a_statement_that_would_fill_any_disk_only_fails() {
 #[test]
 fn full_with_not_a_byte_left() {
     let Some(disk) = Disk::mount(64) else { return };
-    let mut server = disk.start(&[]);
+    let mut server = start(&disk, &[]);
     server.execute(&["INSERT INTO t(b) VALUES(1)"]);
     disk.fill(0);
     // A start needs little; whatever it says, it must work again with room.
@@ -213,7 +158,7 @@ fn full_with_not_a_byte_left() {
 #[test]
 fn full_while_a_file_is_loaded() {
     let Some(disk) = Disk::mount(64) else { return };
-    let mut server = disk.start(&[]);
+    let mut server = start(&disk, &[]);
     server.execute(&["INSERT INTO t(b) VALUES('kept')"]);
     let file = database::create(
         &server.scratch().join("new.db"),
@@ -244,7 +189,7 @@ fn full_while_a_file_is_loaded() {
 #[test]
 fn full_while_a_vacuumed_backup_is_made() {
     let Some(disk) = Disk::mount(64) else { return };
-    let server = disk.start(&[]);
+    let server = start(&disk, &[]);
     for _ in 0..10 {
         server.execute(&["INSERT INTO t(b) VALUES(randomblob(1000000))"]);
     }
@@ -272,7 +217,7 @@ fn full_while_a_vacuumed_backup_is_made() {
 #[test]
 fn an_update_too_large_for_the_disk_waits_for_room() {
     let Some(disk) = Disk::mount(96) else { return };
-    let mut server = disk.start(&[]);
+    let mut server = start(&disk, &[]);
     let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
         INSERT INTO t(b) SELECT randomblob(1000000) FROM n";
     server.execute(&[rows, "INSERT INTO t(b) VALUES('before')"]);

@@ -14,6 +14,7 @@ mod disk_full;
 mod framing;
 mod golden;
 mod injected;
+mod members;
 mod observe;
 mod overload;
 mod power_cut;

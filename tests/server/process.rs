@@ -115,7 +115,7 @@ fn features_that_are_not_there_end_the_start() {
     let file = scratch.path().join("file");
     std::fs::write(&file, "{}").unwrap();
     let file = file.to_str().unwrap();
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 7] = [
         &["-auth", file],
         &["-cdc-config", "stdout"],
         &["-otlp-endpoint", "127.0.0.1:4317"],
@@ -123,7 +123,6 @@ fn features_that_are_not_there_end_the_start() {
         &["-auto-restore", file],
         &["-http-cert", file, "-http-key", file],
         &["-cpu-profile", "cpu.out"],
-        &["-join", "127.0.0.1:1"],
     ];
     for flags in cases {
         let (code, _, err) = run_with(flags);

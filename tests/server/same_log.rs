@@ -164,6 +164,8 @@ fn a_log_gives_the_same_database_anywhere() {
     for folder in ["raft", "bodies"] {
         copy(&one.directory().join(folder), &two.directory().join(folder));
     }
+    let identity = |server: &Server| server.directory().join("identity");
+    std::fs::copy(identity(&one), identity(&two)).expect("it is there");
     let mut random = Random(3);
     for _ in 0..KILLS {
         two.spawn();

@@ -13,6 +13,9 @@ use serde_json::Value;
 /// Longest silence of a server before a test gives up on it.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -98,12 +101,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, with a limit on every later silence.
+    /// Connects, with a generous limit on every later silence.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        Self::connect_within(address, SILENCE_MAX)
+    }
+
+    /// Connects, with this limit on every silence.
+    pub(crate) fn connect_within(address: SocketAddr, silence_max: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, silence_max.min(CONNECT_MAX))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
-        stream.set_write_timeout(Some(SILENCE_MAX))?;
+        stream.set_read_timeout(Some(silence_max))?;
+        stream.set_write_timeout(Some(silence_max))?;
         Ok(Self { stream: BufReader::new(stream), host: address.to_string() })
     }
 

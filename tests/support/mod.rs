@@ -1,10 +1,11 @@
-//! What the test programs share: a server in a process, a client, golden files, power cuts.
+//! What the test programs share: a server in a process, a client, golden files, broken disks.
 //!
 //! Nothing here knows what a particular test claims. A helper that fails panics with a message
 //! that says what it was doing: a test is not the place to handle errors.
 
 pub(crate) mod client;
 pub(crate) mod database;
+pub(crate) mod disk;
 pub(crate) mod golden;
 mod names;
 pub(crate) mod server;
