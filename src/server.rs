@@ -55,9 +55,16 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let mut node = Node::start(&settings).map_err(sentence)?;
     let (api, queue) =
         api::start(node.handle(), listener.tally(), api_settings(config)).map_err(sentence)?;
-    let nodes = Nodes { inbound: node.inbound(), neighbours: node.neighbours() };
-    let nodes_server = nodes_listener.start("node", Arc::new(Marked(nodes))).map_err(sentence)?;
-    let server = listener.start("api", Arc::new(api)).map_err(sentence)?;
+    let api = Arc::new(api);
+    let nodes =
+        Nodes { inbound: node.inbound(), neighbours: node.neighbours(), api: Arc::clone(&api) };
+    let neighbours = node.neighbours();
+    let admits = move |request: &http::Request<'_>| {
+        neighbours.admits(request.header(transport::SECRET_HEADER))
+    };
+    let gate = api::forward::Gate::new(Arc::clone(&api), Arc::new(admits), Arc::new(nodes));
+    let nodes_server = nodes_listener.start("node", Arc::new(Marked(gate))).map_err(sentence)?;
+    let server = listener.start("api", api).map_err(sentence)?;
     node.join(&settings).map_err(sentence)?;
     announce(config);
 
@@ -79,10 +86,11 @@ fn bind(address: &str) -> Result<http::Listener, ServerError> {
     listener.map_err(|error| ServerError(format!("failed to listen on {address}: {error}")))
 }
 
-/// What answers at the address for other nodes.
+/// What answers at the address for other nodes, but for what they forward.
 struct Nodes {
     inbound: Arc<Inbound>,
     neighbours: Arc<node::Neighbours>,
+    api: Arc<api::Api>,
 }
 
 /// Has each reply say that it comes from there.
@@ -114,7 +122,12 @@ impl Nodes {
         match (read, question) {
             (Ok(count), Ok(question)) if count as u64 <= QUESTION_BYTES_MAX => {
                 match self.neighbours.answer(name, &question) {
-                    Ok(answer) => {
+                    Ok(mut answer) => {
+                        if let (Some(all), "info") = (answer.as_object_mut(), name)
+                            && let Value::Object(more) = self.api.node_info()
+                        {
+                            all.extend(more);
+                        }
                         let headers = vec![("Content-Type", "application/json".into())];
                         let content = http::Content::Bytes(answer.to_string().into_bytes());
                         http::Reply { status: 200, headers, content }
@@ -187,6 +200,11 @@ fn api_settings(config: &Config) -> api::Settings {
             timeout: config.queue.timeout,
             transaction: config.queue.transaction,
         },
+        secret: config.cluster.secret.as_ref().map(|secret| {
+            let secret = transport::Secret::new(secret.bytes());
+            let value = secret.header().to_owned();
+            api::forward::SecretHeader { name: transport::SECRET_HEADER, value }
+        }),
         store: store_settings(config),
     }
 }

@@ -32,7 +32,11 @@ pub(super) fn sql(api: &Api, request: &mut Request<'_>, params: &Params) -> Repl
         let Some(sql) = &params.sql else { return reply::text(400, "query not specified") };
         vec![Statement::plain(sql.clone())]
     } else {
-        match body::submission(request, body::Form::Json) {
+        let body = match body::read(request) {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        match body::submission(request, body, body::Form::Json) {
             Ok(submission) => submission.statements,
             Err(refusal) => return refusal,
         }

@@ -5,6 +5,7 @@
 //! fails half way cuts the connection: no client can take it for a whole one.
 
 use super::params::{self, Flag, Params};
+use super::remote::{Carried, Task};
 use super::{Api, reply};
 use crate::http::{Content, Method, Reply, Request};
 use crate::node::{BackupHead, Format};
@@ -18,8 +19,10 @@ const TERM_HEADER: &str = "X-QUORLITE-RAFT-TERM";
 /// Answers GET with a copy and HEAD with what is known of one.
 pub(super) fn backup(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let Some(format) = format(params) else { return reply::text(400, "invalid backup format") };
-    if !params.has(Flag::NoLeader) && !api.node.is_leader() {
-        return api.not_leader(request, params);
+    if !params.has(Flag::NoLeader)
+        && let Some(answer) = api.elsewhere(request, params, Carried::AsSent(&[]), Task::Transfer)
+    {
+        return answer;
     }
     let compress = params.has(Flag::Compress);
     let is_head = request.method == Method::Head;

@@ -34,12 +34,15 @@ pub(super) struct Submission {
     pub(super) payload: Vec<u8>,
 }
 
-/// Reads the body and the statements in it.
+/// The statements in a body that was read.
 ///
 /// # Errors
 /// The answer that refuses them.
-pub(super) fn submission(request: &mut Request<'_>, form: Form) -> Result<Submission, Reply> {
-    let body = read(request)?;
+pub(super) fn submission(
+    request: &Request<'_>,
+    body: Vec<u8>,
+    form: Form,
+) -> Result<Submission, Reply> {
     let is_text = form == Form::JsonOrText
         && request.header("Content-Type").is_some_and(|kind| kind.starts_with("text/plain"));
     let parsed = if is_text { parse_text(body) } else { parse_json(body) };

@@ -1,26 +1,36 @@
 //! `/nodes`, `/leader`, `/remove`, `/snapshot`, `/reap`: the members and the log.
 //!
-//! What is asked of the cluster is decided by the node; this file only words it. A request that
-//! another node must carry out is refused or redirected, never silently dropped.
+//! What is asked of the cluster is decided by the node; this file only words it. What only the
+//! leader can do is done by it, whoever was asked.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
 use super::json::indent;
 use super::params::{Flag, Params};
-use super::{Api, RQLITE_VERSION, body, reply};
+use super::peers::Health;
+use super::remote::{Carried, Task};
+use super::{Api, body, reply};
 use crate::duration;
 use crate::http::{Reply, Request};
 use crate::node::{Cluster, Member, MemberError};
 use crate::stats::{self, Stat};
 
-/// Answers the members, by id or as a list.
+/// Time between two looks at whether leadership has been handed over.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Answers the members, by id or as a list, after asking each how it is.
 pub(super) fn nodes(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
-    let (cluster, time) = timed(api);
-    let shown =
-        cluster.members.values().filter(|member| member.is_voter || params.has(Flag::NonVoters));
-    let described = shown.map(|member| (member.id.clone(), describe(member, &cluster, time)));
+    let cluster = api.node.cluster();
+    let is_shown = |member: &&Member| member.is_voter || params.has(Flag::NonVoters);
+    let shown: Vec<&Member> = cluster.members.values().filter(is_shown).collect();
+    let health = api.ask_members(&shown, &cluster, params.timeout);
+    let described = shown.into_iter().map(|member| {
+        let health = health.get(member.id.as_str());
+        (member.id.clone(), describe(member, &cluster, health))
+    });
     let answer = if params.wants_node_list {
         json!({ "nodes": described.map(|(_, node)| node).collect::<Vec<_>>() })
     } else {
@@ -31,29 +41,40 @@ pub(super) fn nodes(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
 
 /// Answers who leads.
 pub(super) fn leader(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
-    let (cluster, time) = timed(api);
-    let Some(leader) = cluster.leader() else { return api.not_leader(request, params) };
-    json_reply(&describe(leader, &cluster, time), params)
+    let cluster = api.node.cluster();
+    let is_elsewhere = cluster.leader.as_ref() != Some(&cluster.id);
+    let Some(leader) = cluster.leader().filter(|_| !(is_elsewhere && params.has(Flag::Redirect)))
+    else {
+        return api.not_leader(request, params);
+    };
+    let health = api.ask_members(&[leader], &cluster, params.timeout);
+    json_reply(&describe(leader, &cluster, health.get(leader.id.as_str())), params)
 }
 
 /// Hands leadership to the member that the body names, or to any.
 pub(super) fn step_down(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
+    let body = match body::read_small(request) {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    if let Some(answer) = api.elsewhere(request, params, Carried::AsSent(&body), Task::Small) {
+        return answer;
+    }
     let is_json = request.header("Content-Type").is_some_and(|kind| {
         let kind = kind.split(';').next().unwrap_or_default();
         kind.trim().eq_ignore_ascii_case("application/json")
     });
     let mut target = String::new();
     if is_json {
-        let body = match body::read_small(request) {
-            Ok(body) => body,
-            Err(refusal) => return refusal,
-        };
         match target_of(&body) {
             Ok(id) => target = id,
             Err(why) => return reply::text(400, &why),
         }
     }
     match api.node.step_down(Some(target.as_str()).filter(|id| !id.is_empty())) {
+        Ok(()) if params.has(Flag::Wait) && !is_handed_over(api, params.timeout) => {
+            reply::text(500, "stepdown: nobody else leads yet")
+        }
         Ok(()) => reply::empty(200),
         Err(MemberError::Refused(why) | MemberError::Unknown(why)) => {
             reply::text(500, &format!("stepdown: {why}"))
@@ -68,6 +89,9 @@ pub(super) fn remove(api: &Api, request: &mut Request<'_>, params: &Params) -> R
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
+    if let Some(answer) = api.elsewhere(request, params, Carried::AsSent(&body), Task::Small) {
+        return answer;
+    }
     let Some(id) = only_id(&body) else { return reply::empty(400) };
     match api.node.remove(&id) {
         Ok(()) => api.served(reply::empty(200)),
@@ -96,33 +120,41 @@ pub(super) fn reap(_: &Api, _: &mut Request<'_>, _: &Params) -> Reply {
     reply::bytes(b"{\"snapshots_reaped\":0,\"wals_checkpointed\":0}\n".to_vec())
 }
 
-/// The cluster, and how long it took this node to tell.
-fn timed(api: &Api) -> (Cluster, Duration) {
-    let started = Instant::now();
-    let cluster = api.node.cluster();
-    (cluster, started.elapsed())
+/// Whether another node leads within `timeout`.
+fn is_handed_over(api: &Api, timeout: Duration) -> bool {
+    let began = Instant::now();
+    loop {
+        let cluster = api.node.cluster();
+        if cluster.leader.is_some_and(|leader| leader != cluster.id) {
+            return true;
+        }
+        if began.elapsed() >= timeout {
+            return false;
+        }
+        sleep(LOOK_EVERY);
+    }
 }
 
-/// A member as clients know it. This node has reached itself; others are not called from here, so
-/// they count as reached only while they lead, which is heard.
-fn describe(member: &Member, cluster: &Cluster, time: Duration) -> Value {
-    let is_self = member.id == cluster.id;
+/// A member as clients know it.
+fn describe(member: &Member, cluster: &Cluster, health: Option<&Health>) -> Value {
     let leads = cluster.leader.as_ref() == Some(&member.id);
+    let unasked = Err("not asked".to_owned());
+    let version = health.map_or(&unasked, |health| &health.version);
+    let time = health.map_or(Duration::ZERO, |health| health.time);
     let mut fields = Map::new();
     if !member.http_address.is_empty() {
         fields.insert("api_addr".to_owned(), json!(format!("http://{}", member.http_address)));
     }
     fields.insert("id".to_owned(), json!(member.id));
     fields.insert("addr".to_owned(), json!(member.raft_address));
-    fields.insert("version".to_owned(), json!(if is_self { RQLITE_VERSION } else { "" }));
+    fields.insert("version".to_owned(), json!(version.as_deref().unwrap_or_default()));
     fields.insert("voter".to_owned(), json!(member.is_voter));
-    fields.insert("reachable".to_owned(), json!(is_self || leads));
+    fields.insert("reachable".to_owned(), json!(version.is_ok()));
     fields.insert("leader".to_owned(), json!(leads));
-    if is_self {
-        fields.insert("time".to_owned(), json!(time.as_secs_f64()));
-        fields.insert("time_s".to_owned(), json!(duration::print(time)));
-    } else if !leads {
-        fields.insert("error".to_owned(), json!("not called"));
+    fields.insert("time".to_owned(), json!(time.as_secs_f64()));
+    fields.insert("time_s".to_owned(), json!(duration::print(time)));
+    if let Err(why) = version {
+        fields.insert("error".to_owned(), json!(why));
     }
     Value::Object(fields)
 }

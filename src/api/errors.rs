@@ -12,6 +12,8 @@ pub(super) enum Failure {
     NotLeader,
     /// Status 200, no results, and this beside them (endpoints with results only).
     InResults(String),
+    /// The same, and it is not known whether the request was carried out: a header says so.
+    Unknown(String),
     /// This status and this sentence.
     Text(u16, String),
 }
@@ -39,7 +41,8 @@ impl From<ProposeError> for Failure {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader => Self::NotLeader,
-            ProposeError::OutcomeUnknown(why) | ProposeError::Refused(why) => Self::InResults(why),
+            ProposeError::OutcomeUnknown(why) => Self::Unknown(why),
+            ProposeError::Refused(why) => Self::InResults(why),
             ProposeError::Stopped => Self::Text(503, STOPPING.to_owned()),
         }
     }
@@ -60,12 +63,7 @@ impl From<LoadError> for Failure {
         match error {
             LoadError::Upload(why) | LoadError::BadFile(why) => Self::Text(400, why),
             LoadError::NoSpace(why) => Self::Text(507, why),
-            LoadError::Propose(ProposeError::OutcomeUnknown(why) | ProposeError::Refused(why)) => {
-                Self::Text(500, why)
-            }
-            LoadError::Propose(error @ (ProposeError::NotLeader | ProposeError::Stopped)) => {
-                error.into()
-            }
+            LoadError::Propose(error) => error.into(),
         }
     }
 }
@@ -87,9 +85,9 @@ mod tests {
     fn a_maybe_is_told_in_the_nodes_own_words() {
         let why = || "leadership lost: the write may yet be applied".to_owned();
         let write = Failure::from(ProposeError::OutcomeUnknown(why()));
-        assert_eq!(write, Failure::InResults(why()));
+        assert_eq!(write, Failure::Unknown(why()));
         let load = Failure::from(LoadError::Propose(ProposeError::OutcomeUnknown(why())));
-        assert_eq!(load, Failure::Text(500, why()));
+        assert_eq!(load, Failure::Unknown(why()));
         let elsewhere = Failure::from(LoadError::Propose(ProposeError::NotLeader));
         assert_eq!(elsewhere, Failure::NotLeader);
         assert_eq!(Failure::from(ReadError::Stale), Failure::InResults("stale read".to_owned()));

@@ -18,9 +18,16 @@ pub(super) fn readyz(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
 
 /// Adds a line a check; false when one failed, which is then the last line.
 fn check(api: &Api, params: &Params, report: &mut Vec<String>) -> bool {
-    if !api.node.has_leader() {
-        report.push("[+]leader does not exist".to_owned());
-        return false;
+    match api.reach_leader(params.timeout) {
+        None => {
+            report.push("[+]leader does not exist".to_owned());
+            return false;
+        }
+        Some(Err(why)) => {
+            report.push(format!("[+]leader not contactable: {why}"));
+            return false;
+        }
+        Some(Ok(())) => {}
     }
     report.push("[+]leader ok".to_owned());
     if !api.node.is_caught_up() {

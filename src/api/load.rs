@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::errors::Failure;
 use super::params::Params;
+use super::remote::{Carried, Task};
 use super::results::{self, Endpoint, Envelope};
 use super::sql::form;
 use super::{Api, reply};
@@ -30,6 +31,9 @@ const BOOT_BYTES_MIN: usize = 32;
 pub(super) fn load(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let started = Instant::now();
     let form = form(Endpoint::Execute, params);
+    if let Some(answer) = api.elsewhere(request, params, Carried::Unread, Task::Transfer) {
+        return answer;
+    }
     let start = match peek(request) {
         Ok(start) => start,
         Err(error) => return cut_short(&error),

@@ -11,7 +11,9 @@
 //! | `routes`                      | who answers what; `/`, `/debug/pprof`                      |
 //! | `sql`, `queue`                | `/db/execute`, `/db/query`, `/db/request`                  |
 //! | `analyze`                     | `/db/sql`                                                  |
-//! | `backup`, `load`              | `/db/backup`; `/db/load`, `/boot`                          |
+//! | `backup`, `digest`, `load`    | `/db/backup`; `/db/digest`; `/db/load`, `/boot`            |
+//! | `remote`, `forward`           | what only the leader may answer, through it                |
+//! | `peers`                       | what other nodes say of themselves                         |
 //! | `cluster`, `health`           | `/nodes`, `/leader`, `/remove`, `/snapshot`, `/reap`; `/readyz` |
 //! | `status`, `metrics`           | `/status`; `/debug/vars`, `/metrics`, `/licenses`          |
 //! | `params`, `body`              | what comes in                                              |
@@ -24,13 +26,17 @@ mod backup;
 mod body;
 mod cluster;
 mod dates;
+mod digest;
 mod errors;
+pub mod forward;
 mod health;
 mod json;
 mod load;
 mod metrics;
 mod params;
+mod peers;
 mod queue;
+mod remote;
 mod reply;
 mod results;
 mod routes;
@@ -50,8 +56,10 @@ use crate::node::Handle;
 use crate::os;
 use crate::stats::{self, Stat};
 use errors::Failure;
-use params::{Flag, Params};
+use forward::{Forwarder, SecretHeader};
+use params::{Origin, Params};
 use queue::Queue;
+use remote::Remote;
 use results::Envelope;
 use routes::Match;
 
@@ -59,6 +67,11 @@ use routes::Match;
 pub const RQLITE_VERSION: &str = "10";
 /// This program's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A header on answers to requests that may have been carried out or not.
+const OUTCOME: &str = "X-QUORLITE-OUTCOME";
+/// What it says then.
+const UNKNOWN: &str = "unknown";
 
 /// What the API is told by the configuration.
 #[derive(Clone, Debug)]
@@ -73,6 +86,8 @@ pub struct Settings {
     pub apply_timeout: Duration,
     /// Queued writes.
     pub queue: QueueSettings,
+    /// What other nodes of the cluster want to see in requests.
+    pub secret: Option<SecretHeader>,
     /// More of the configuration for `/status` to show under `store`, by rqlite's names.
     pub store: BTreeMap<&'static str, serde_json::Value>,
 }
@@ -83,6 +98,7 @@ pub struct Api {
     /// What the listener in front of us counts.
     listener: Arc<Tally>,
     settings: Settings,
+    remote: Arc<Remote>,
     queue: Queue,
     started: Instant,
     started_wall: Duration,
@@ -100,11 +116,15 @@ pub fn start(
     listener: Arc<Tally>,
     settings: Settings,
 ) -> io::Result<(Api, QueueThread)> {
-    let (queue, thread) = queue::start(node.clone(), settings.queue, settings.apply_timeout)?;
+    let forwarder = Forwarder::new(settings.secret.clone());
+    let remote = Arc::new(Remote { node: node.clone(), forwarder });
+    let (queue, thread) =
+        queue::start(Arc::clone(&remote), settings.queue, settings.apply_timeout)?;
     let api = Api {
         node,
         listener,
         settings,
+        remote,
         queue,
         started: Instant::now(),
         started_wall: os::wall_clock(),
@@ -115,18 +135,30 @@ pub fn start(
 
 impl Handler for Api {
     fn answer(&self, request: &mut Request<'_>) -> Reply {
+        self.answer_from(request, Origin::Client)
+    }
+}
+
+impl Api {
+    /// Answers what another node has forwarded; its path is the client's again.
+    fn answer_node(&self, request: &mut Request<'_>) -> Reply {
+        if !routes::needs_leader(&request.method, &request.path) {
+            return reply::text(404, "nothing is forwarded here: ask at the HTTP address");
+        }
+        self.answer_from(request, Origin::Node)
+    }
+
+    fn answer_from(&self, request: &mut Request<'_>, origin: Origin) -> Reply {
         stats::add(Stat::AllRequests, 1);
-        let mut reply = self.route(request);
+        let mut reply = self.route(request, origin);
         if reply.status >= 400 {
             stats::add(Stat::Refusals, 1);
         }
         self.push_common_headers(&mut reply);
         reply
     }
-}
 
-impl Api {
-    fn route(&self, request: &mut Request<'_>) -> Reply {
+    fn route(&self, request: &mut Request<'_>, origin: Origin) -> Reply {
         if request.method == Method::Options {
             return reply::empty(200);
         }
@@ -136,7 +168,7 @@ impl Api {
                     stats::add(stat, 1);
                 }
                 let reply = match Params::parse(&request.query) {
-                    Ok(params) => (route.answer)(self, request, &params),
+                    Ok(params) => (route.answer)(self, request, &params.asked_by(origin)),
                     Err(bad) => reply::text(400, &bad.to_string()),
                 };
                 (reply, route.content_type)
@@ -169,6 +201,7 @@ impl Api {
         match failure {
             Failure::NotLeader => self.not_leader(request, params),
             Failure::InResults(error) => reply::text(500, &error),
+            Failure::Unknown(error) => unknown(reply::text(500, &error)),
             Failure::Text(status, sentence) => reply::text(status, &sentence),
         }
     }
@@ -181,27 +214,15 @@ impl Api {
         params: &Params,
         form: results::Form,
     ) -> Reply {
-        let Failure::InResults(error) = failure else { return self.fail(failure, request, params) };
-        let envelope = Envelope { error: Some(&error), ..Envelope::default() };
-        self.served(reply::bytes(results::encode(&[], envelope, form)))
-    }
-
-    fn not_leader(&self, request: &Request<'_>, params: &Params) -> Reply {
-        if params.has(Flag::Redirect)
-            && let Some(location) = self.leader_location(&request.path, &request.query)
-        {
-            return reply::redirect(301, location);
+        let with_error = |error: &str| {
+            let envelope = Envelope { error: Some(error), ..Envelope::default() };
+            self.served(reply::bytes(results::encode(&[], envelope, form)))
+        };
+        match failure {
+            Failure::InResults(error) => with_error(&error),
+            Failure::Unknown(error) => unknown(with_error(&error)),
+            Failure::NotLeader | Failure::Text(..) => self.fail(failure, request, params),
         }
-        stats::add(Stat::LeaderNotFound, 1);
-        reply::text(503, "leader not found")
-    }
-
-    /// Where the leader answers this request; `None` when nobody else is known to lead.
-    fn leader_location(&self, path: &str, query: &str) -> Option<String> {
-        let cluster = self.node.cluster();
-        let address = &cluster.leader().filter(|leader| leader.id != cluster.id)?.http_address;
-        let separator = if query.is_empty() { "" } else { "?" };
-        Some(format!("http://{address}{path}{separator}{query}"))
     }
 
     /// Says that this node has answered by itself.
@@ -213,4 +234,10 @@ impl Api {
         let now = u64::try_from(os::wall_clock().as_millis()).unwrap_or(u64::MAX);
         self.last_backup.store(now, Ordering::Relaxed);
     }
+}
+
+/// Says that what the request asked for may have been done or not.
+fn unknown(mut reply: Reply) -> Reply {
+    reply.headers.push((OUTCOME, UNKNOWN.into()));
+    reply
 }

@@ -2,8 +2,8 @@
 //!
 //! Every endpoint takes and checks all parameters, also those it has no use for, as rqlite does.
 //! The first of several values wins; a flag is on when its name is there, whatever its value.
-//! Some names have nothing to switch here and are only checked: `retries` (no answer is forwarded
-//! twice), `noparse` (statements are never parsed nor rewritten).
+//! Some names have nothing to switch here and are only checked, such as `noparse` (statements are
+//! never parsed nor rewritten).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,6 +52,7 @@ enum Key {
     Level,
     Retries,
     TrailingLogs,
+    Index,
     Sql,
     Format,
     Tables,
@@ -79,10 +80,23 @@ pub(super) enum Format {
     Sql,
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client of this node.
+    Client,
+    /// Another node, for a client of its own, because it takes this one for the leader.
+    Node,
+}
+
 /// All parameters of a request.
 #[derive(Debug, PartialEq)]
 pub(super) struct Params {
     flags: u32,
+    /// Not from the query: where the request came in.
+    pub(super) origin: Origin,
+    /// Attempts more to reach the leader.
+    pub(super) retries: u32,
     /// Longest wait for a queued batch or another node.
     pub(super) timeout: Duration,
     /// Longest run of a statement; `None` when not asked for.
@@ -91,6 +105,8 @@ pub(super) struct Params {
     pub(super) freshness: Option<Freshness>,
     pub(super) level: Level,
     pub(super) trailing_logs: u64,
+    /// The entry that must have been applied.
+    pub(super) index: u64,
     /// The statement of a GET.
     pub(super) sql: Option<String>,
     pub(super) format: Format,
@@ -130,12 +146,15 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             flags: 0,
+            origin: Origin::Client,
+            retries: 0,
             timeout: TIMEOUT_DEFAULT,
             db_timeout: None,
             linearizable_timeout: LINEARIZABLE_TIMEOUT_DEFAULT,
             freshness: None,
             level: Level::Fixed(crate::node::Level::Weak),
             trailing_logs: 0,
+            index: 0,
             sql: None,
             format: Format::Binary,
             tables: Vec::new(),
@@ -172,6 +191,11 @@ impl Params {
         params.settle()
     }
 
+    /// The same, asked by somebody.
+    pub(super) fn asked_by(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
     /// Whether this flag is there.
     pub(super) fn has(&self, flag: Flag) -> bool {
         self.flags & (1 << flag as u32) != 0
@@ -189,10 +213,16 @@ impl Params {
                 self.freshness = Some(Freshness { staleness_max, strict: false });
             }
             Key::Level => self.level = read_level(&value),
-            Key::Retries => drop(read_integer("retries", &value)?),
+            Key::Retries => {
+                let retries = read_integer("retries", &value)?;
+                self.retries = u32::try_from(retries.max(0)).unwrap_or(u32::MAX);
+            }
             Key::TrailingLogs => {
                 self.trailing_logs =
                     read_integer("trailing_logs", &value)?.try_into().unwrap_or_default();
+            }
+            Key::Index => {
+                self.index = read_integer("index", &value)?.try_into().unwrap_or_default();
             }
             Key::Sql if value.is_empty() => return Err(BadParam::EmptySql),
             Key::Sql => self.sql = Some(value.into_owned()),
@@ -248,6 +278,7 @@ fn lookup(name: &str) -> Option<Name> {
         "level" => Name::Key(Key::Level),
         "retries" => Name::Key(Key::Retries),
         "trailing_logs" => Name::Key(Key::TrailingLogs),
+        "index" => Name::Key(Key::Index),
         "q" => Name::Key(Key::Sql),
         "fmt" => Name::Key(Key::Format),
         "tables" => Name::Key(Key::Tables),
@@ -316,7 +347,7 @@ mod tests {
     fn values_are_checked_and_the_first_one_wins() {
         let params = Params::parse(
             "timeout=2s&timeout=x&level=STRONG&q=SELECT+%271%27%2b1&fmt=SQL&tables=a,%20b,,&ver=2\
-             &key=store.raft&trailing_logs=9&db_timeout=1ms&retries=-1&unknown=%41&pretty=false",
+             &key=store.raft&trailing_logs=9&index=7&db_timeout=1ms&retries=-1&unknown=%41&pretty=false",
         )
         .unwrap();
         assert_eq!(params.timeout, Duration::from_secs(2));
@@ -326,7 +357,9 @@ mod tests {
         assert_eq!(params.tables, ["a", "b"]);
         assert!(params.wants_node_list && params.has(Flag::Pretty) && !params.has(Flag::Timings));
         assert_eq!(params.key.as_deref(), Some("store.raft"));
-        assert_eq!(params.trailing_logs, 9);
+        assert_eq!((params.trailing_logs, params.index), (9, 7));
+        assert_eq!(params.retries, 0);
+        assert_eq!(Params::parse("retries=3").unwrap().retries, 3);
         assert_eq!(params.db_timeout, Some(Duration::from_millis(1)));
         assert_eq!(Params::parse("&&level=nonsense&fmt=x").unwrap(), Params::default());
         assert_eq!(Params::parse("Pretty").unwrap(), Params::default());

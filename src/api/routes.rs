@@ -8,7 +8,7 @@ use Path::{Exact, Prefix};
 
 use super::params::Params;
 use super::reply::{JSON, PLAIN};
-use super::{Api, analyze, backup, cluster, health, load, metrics, reply, sql, status};
+use super::{Api, analyze, backup, cluster, digest, health, load, metrics, reply, sql, status};
 use crate::http::{Content, Method, Reply, Request};
 use crate::stats::Stat;
 
@@ -109,6 +109,7 @@ pub(super) static ROUTES: &[Route] = &[
     route(Post, Prefix("/db/sql"), Permission::Query, analyze::sql, Some(Stat::Analyses), Some(JSON)),
     route(Get, Prefix("/db/backup"), Permission::Backup, backup::backup, Some(Stat::Backups), None),
     route(Head, Prefix("/db/backup"), Permission::Backup, backup::backup, None, None),
+    route(Get, Prefix("/db/digest"), Permission::Backup, digest::digest, Some(Stat::Digests), Some(JSON)),
     route(Post, Prefix("/db/load"), Permission::Load, load::load, Some(Stat::Loads), Some(PLAIN)),
     route(Post, Exact("/boot"), Permission::Load, load::boot, Some(Stat::Boots), None),
     route(Post, Exact("/snapshot"), Permission::Snapshot, cluster::snapshot, Some(Stat::UserSnapshots), None),
@@ -126,6 +127,22 @@ pub(super) static ROUTES: &[Route] = &[
     route(Get, Prefix("/debug/pprof"), Permission::Status, no_profiles, None, None),
     route(Get, Exact("/"), Permission::None, to_console, None, Some("text/html; charset=utf-8")),
 ];
+
+/// Endpoints that need a leader, and so are forwarded.
+const FORWARDED: &[Path] = &[
+    Prefix("/db/execute"),
+    Prefix("/db/query"),
+    Prefix("/db/request"),
+    Prefix("/db/backup"),
+    Prefix("/db/load"),
+    Prefix("/remove"),
+    Exact("/leader"),
+];
+
+/// Whether another node may ask this for a client of its own.
+pub(super) fn needs_leader(method: &Method, path: &str) -> bool {
+    *method != Method::Options && FORWARDED.iter().any(|forwarded| forwarded.matches(path))
+}
 
 /// What the table says of a request.
 pub(super) enum Match {
@@ -179,6 +196,8 @@ mod tests {
             (Get, "/db/backup", 200),
             (Head, "/db/backup", 200),
             (Post, "/db/backup", 405),
+            (Get, "/db/digest", 200),
+            (Post, "/db/digest", 405),
             (Get, "/db/load", 405),
             (Post, "/boot", 200),
             (Post, "/boot/", 404),

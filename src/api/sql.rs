@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::body::{self, Form as BodyForm, Submission};
 use super::params::{self, Flag, Params};
+use super::remote::{Carried, Task};
 use super::results::{self, Endpoint, Envelope, Form};
 use super::{Api, reply};
 use crate::command::{Batch, Statement};
@@ -16,7 +17,7 @@ use crate::db::outcome::{Outcome, StatementResult};
 use crate::db::readers::Gone;
 use crate::db::scan::disallowed_pragma;
 use crate::http::{Method, Reply, Request};
-use crate::node::{Answer, Level, Query};
+use crate::node::{Answer, Level, ProposeError, Query, ReadError};
 use crate::stats::{self, Stat};
 
 /// Instructions of SQLite's virtual machine that stand for a microsecond of `db_timeout` in a
@@ -31,61 +32,102 @@ pub(super) fn execute(api: &Api, request: &mut Request<'_>, params: &Params) -> 
     }
     stats::add(Stat::Executions, 1);
     let started = Instant::now();
-    let submission = match body::submission(request, BodyForm::JsonOrText) {
+    let form = form(Endpoint::Execute, params);
+    let submission = match api.submission(request, params, BodyForm::JsonOrText, form, None) {
         Ok(submission) => submission,
-        Err(refusal) => return refusal,
+        Err(answer) => return answer,
     };
     stats::add(Stat::ExecuteStatements, count(&submission.statements));
-    let form = form(Endpoint::Execute, params);
-    api.write(request, params, submission, Call { form, started })
+    api.write(request, params, submission, Call { form, level: Level::Strong, started })
 }
 
 /// Runs statements that only read.
 pub(super) fn query(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let started = Instant::now();
-    let statements = if request.method == Method::Get {
-        params.sql.clone().map(Statement::plain).into_iter().collect()
-    } else {
-        match body::submission(request, BodyForm::JsonOrText) {
-            Ok(submission) => submission.statements,
-            Err(refusal) => return refusal,
-        }
-    };
-    stats::add(Stat::QueryStatements, count(&statements));
     let form = form(Endpoint::Query, params);
-    api.read(request, params, &statements, Call { form, started })
+    let level = api.level(params);
+    let submission = match api.submission(request, params, BodyForm::JsonOrText, form, Some(level))
+    {
+        Ok(submission) => submission,
+        Err(answer) => return answer,
+    };
+    stats::add(Stat::QueryStatements, count(&submission.statements));
+    api.read(request, params, &submission, Call { form, level, started })
 }
 
 /// Runs statements of both kinds, through the log if one of them writes.
 pub(super) fn request(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let started = Instant::now();
-    let submission = match body::submission(request, BodyForm::Json) {
+    let form = form(Endpoint::Request, params);
+    let level = api.level(params);
+    let submission = match api.submission(request, params, BodyForm::Json, form, Some(level)) {
         Ok(submission) => submission,
-        Err(refusal) => return refusal,
+        Err(answer) => return answer,
     };
     stats::add(Stat::RequestStatements, count(&submission.statements));
-    let call = Call { form: form(Endpoint::Request, params), started };
-    if params.level == params::Level::Fixed(Level::Strong) {
+    let call = Call { form, level, started };
+    if level == Level::Strong {
         return api.write(request, params, submission, call);
     }
     match api.node.is_read_only(&submission.statements) {
-        Ok(true) => api.read(request, params, &submission.statements, call),
+        Ok(true) => api.read(request, params, &submission, call),
         Ok(false) => api.write(request, params, submission, call),
         Err(error) => api.fail_results(error.into(), request, params, call.form),
     }
 }
 
-/// What is answered, and since when it is worked on.
+/// What is answered, how fresh, and since when it is worked on.
 #[derive(Clone, Copy)]
 struct Call {
     form: Form,
+    level: Level,
     started: Instant,
 }
 
 impl Api {
+    /// Reads what a request asks for, or has the leader answer it: without a level, and at any
+    /// but none.
+    ///
+    /// # Errors
+    /// The answer, good or bad.
+    fn submission(
+        &self,
+        request: &mut Request<'_>,
+        params: &Params,
+        body_form: BodyForm,
+        form: Form,
+        level: Option<Level>,
+    ) -> Result<Submission, Reply> {
+        let is_get = request.method == Method::Get;
+        let body = if is_get { Vec::new() } else { body::read(request)? };
+        if level != Some(Level::None)
+            && let Some(answer) =
+                self.elsewhere(request, params, Carried::AsSent(&body), Task::Data(form))
+        {
+            return Err(answer);
+        }
+        if is_get {
+            let statements = params.sql.clone().map(Statement::plain).into_iter().collect();
+            return Ok(Submission { statements, payload: Vec::new() });
+        }
+        body::submission(request, body, body_form)
+    }
+
+    /// What is answered after all when this node does not lead any more: nothing was done here.
+    fn retry_elsewhere(
+        &self,
+        request: &mut Request<'_>,
+        params: &Params,
+        payload: &[u8],
+        form: Form,
+    ) -> Reply {
+        self.elsewhere(request, params, Carried::AsJson(payload), Task::Data(form))
+            .unwrap_or_else(|| self.not_leader(request, params))
+    }
+
     fn write(
         &self,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
         params: &Params,
         submission: Submission,
         call: Call,
@@ -106,27 +148,28 @@ impl Api {
         };
         match self.node.execute(batch, &payload, self.settings.apply_timeout) {
             Ok(answer) => self.results(&answer, params, call),
+            Err(ProposeError::NotLeader) => {
+                self.retry_elsewhere(request, params, &payload, call.form)
+            }
             Err(error) => self.fail_results(error.into(), request, params, call.form),
         }
     }
 
     fn read(
         &self,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
         params: &Params,
-        statements: &[Statement],
+        submission: &Submission,
         call: Call,
     ) -> Reply {
+        let Submission { statements, payload } = submission;
+        let level = call.level;
         if statements.iter().any(|statement| disallowed_pragma(&statement.sql)) {
             return self.disallowed(call.form);
         }
         if statements.is_empty() {
             return self.results(&Answer { index: 0, outcomes: Vec::new() }, params, call);
         }
-        let level = match params.level {
-            params::Level::Fixed(level) => level,
-            params::Level::Auto => self.automatic_level(),
-        };
         let query = Query {
             statements,
             transaction: params.has(Flag::Transaction),
@@ -143,12 +186,16 @@ impl Api {
         let gone: Gone = Arc::new(move || client.is_gone());
         match self.node.query(&query, &gone) {
             Ok(answer) => self.results(&answer, params, call),
+            Err(ReadError::NotLeader) => self.retry_elsewhere(request, params, payload, call.form),
             Err(error) => self.fail_results(error.into(), request, params, call.form),
         }
     }
 
-    /// A replica answers for itself, a voter asks the leader.
-    fn automatic_level(&self) -> Level {
+    /// The level asked for. On its own, a replica answers for itself and a voter asks the leader.
+    fn level(&self, params: &Params) -> Level {
+        if let params::Level::Fixed(level) = params.level {
+            return level;
+        }
         let is_voter = self.node.cluster().own().is_none_or(|member| member.is_voter);
         if is_voter { Level::Weak } else { Level::None }
     }

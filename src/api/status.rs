@@ -18,6 +18,9 @@ use crate::http::{Reply, Request};
 use crate::node::{DatabaseStatus, Status};
 use crate::os;
 
+/// Longest wait for a leader that is asked whether it is there.
+const LEADER_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Answers the whole tree, or what `key` points at.
 pub(super) fn status(api: &Api, _: &mut Request<'_>, params: &Params) -> Reply {
     let tree = tree(api);
@@ -123,7 +126,10 @@ fn runtime() -> Value {
 }
 
 fn store(api: &Api, status: &Status) -> Value {
-    let leader = status.cluster.leader.as_deref().unwrap_or_default();
+    // Whoever reads of a leader here finds that /readyz agrees.
+    let leader = status.cluster.leader.as_deref();
+    let leader = leader.filter(|_| matches!(api.reach_leader(LEADER_TIMEOUT), Some(Ok(()))));
+    let leader = leader.unwrap_or_default();
     let mut store = json!({
         "addr": raft_address(status, &status.cluster.id),
         "apply_timeout": duration::print(api.settings.apply_timeout),
@@ -144,7 +150,7 @@ fn store(api: &Api, status: &Status) -> Value {
         })).collect::<Vec<_>>(),
         "open": true,
         "quorlite": quorlite(status),
-        "raft": raft(status),
+        "raft": raft(api, status),
         "ready": status.is_caught_up && status.fault.is_none(),
         "snapshot_store": snapshot_store(status),
         "sqlite3": sqlite3(&status.database),
@@ -177,7 +183,7 @@ fn quorlite(status: &Status) -> Value {
     })
 }
 
-fn raft(status: &Status) -> Value {
+fn raft(api: &Api, status: &Status) -> Value {
     let is_voter = status.cluster.own().is_some_and(|member| member.is_voter);
     let configuration: Vec<String> = status
         .cluster
@@ -201,10 +207,42 @@ fn raft(status: &Status) -> Value {
         "log_size": status.log_bytes,
         "log_size_friendly": friendly(status.log_bytes),
         "num_peers": status.cluster.members.len().saturating_sub(1),
+        "peers": peers(api),
         "state": status.role,
         "term": status.term,
         "voter": is_voter,
     })
+}
+
+/// How the other members are doing, by id.
+fn peers(api: &Api) -> Value {
+    let peers = api.node.peers().into_iter().map(|peer| {
+        let link = peer.link;
+        let mut value = json!({
+            "addr": link.address,
+            "appends": link.appends,
+            "bodies_waiting": link.bodies_waiting,
+            "bytes_sent": link.bytes_sent,
+            "dropped": link.dropped,
+            "failures": link.failures,
+            "messages": link.messages,
+            "reachable": link.is_reachable.unwrap_or(false),
+        });
+        if let Some(index) = peer.matched {
+            value["match_index"] = json!(index);
+        }
+        if let Some(silence) = link.last_contact {
+            value["last_contact"] = json!(duration::print(silence));
+        }
+        if let Some(error) = link.last_error {
+            value["last_error"] = json!(error);
+        }
+        if let Some((sent, bytes)) = link.snapshot {
+            value["snapshot"] = json!({ "sent": sent, "bytes": bytes });
+        }
+        (peer.id, value)
+    });
+    Value::Object(peers.collect())
 }
 
 /// The database file is the snapshot: there is one as soon as there was a checkpoint.

@@ -10,6 +10,7 @@ mod bad_files;
 mod bad_requests;
 mod crash_loop;
 mod damage;
+mod digest;
 mod disk_full;
 mod framing;
 mod golden;

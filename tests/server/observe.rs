@@ -55,11 +55,12 @@ const STATUS_KEYS: [&str; 45] = [
 ];
 
 /// Counters in `/debug/vars` of what a single node does, with the request that raises each.
-const COUNTERS: [(&str, &str, &str, &str, &str); 9] = [
+const COUNTERS: [(&str, &str, &str, &str, &str); 10] = [
     ("http", "executions", "POST", "/db/execute", "[\"CREATE TABLE IF NOT EXISTS t (a)\"]"),
     ("http", "queries", "GET", "/db/query?q=SELECT%201", ""),
     ("http", "requests", "POST", "/db/request", "[\"SELECT 1\"]"),
     ("http", "backups", "GET", "/db/backup", ""),
+    ("http", "digests", "GET", "/db/digest", ""),
     ("http", "loads", "POST", "/db/load", "SELECT 1;"),
     ("http", "num_readyz", "GET", "/readyz", ""),
     ("http", "num_status", "GET", "/status", ""),

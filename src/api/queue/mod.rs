@@ -6,8 +6,13 @@
 //! whose outcome is unknown is never repeated: it may have been written. A crash loses what had
 //! not become an entry, which is the bargain of a queue.
 //!
+//! A node that does not lead has the leader write its batches, with the credentials of the
+//! requests in them: requests with other credentials begin another batch.
+//!
 //! The statements are read once, by the thread that took the request; a batch's payload is the
 //! requests' own JSON, joined.
+
+mod deliver;
 
 use std::io;
 use std::sync::Arc;
@@ -17,15 +22,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
+use deliver::{Delivery, Undelivered};
+
 use super::body::{self, Submission};
 use super::params::{Flag, Params};
+use super::remote::Remote;
 use super::results::{self, Endpoint, Envelope};
 use super::sql::form;
 use super::{Api, reply};
-use crate::command::{BadBody, Batch, Statement, parse_statements};
+use crate::command::{BadBody, Statement, parse_statements};
 use crate::db::scan::disallowed_pragma;
 use crate::http::{Reply, Request};
-use crate::node::{Handle, ProposeError};
 use crate::os;
 use crate::stats::{self, Stat};
 
@@ -81,13 +88,15 @@ enum Message {
 /// A request in the queue.
 struct Item {
     submission: Submission,
+    /// The request's `Authorization`.
+    credentials: Option<String>,
     /// Told what became of the batch; the text says why it is not known to be written.
     waiter: Option<Sender<Result<(), String>>>,
 }
 
 /// Starts the thread.
 pub(super) fn start(
-    node: Handle,
+    remote: Arc<Remote>,
     settings: QueueSettings,
     apply_timeout: Duration,
 ) -> io::Result<(Queue, QueueThread)> {
@@ -97,8 +106,8 @@ pub(super) fn start(
         last_written: AtomicU64::new(0),
         is_stopping: AtomicBool::new(false),
     });
-    let writer =
-        Writer { node, settings, apply_timeout, messages: receiver, signs: Arc::clone(&signs) };
+    let delivery = Delivery { remote, apply_timeout, is_transaction: settings.transaction };
+    let writer = Writer { delivery, settings, messages: receiver, signs: Arc::clone(&signs) };
     let thread = os::spawn("queue", move || writer.run())?;
     // Larger than any number of an earlier run, unless the clock was put back.
     let first = u64::try_from(os::wall_clock().as_nanos()).unwrap_or(0) + 1;
@@ -166,10 +175,17 @@ impl Api {
             return reply::text(503, "leader not found");
         }
         stats::add(Stat::QueuedStatementsIn, count(&submission.statements));
-        self.put(submission, params, started)
+        let credentials = request.header("Authorization").map(str::to_owned);
+        self.put(submission, credentials, params, started)
     }
 
-    fn put(&self, submission: Submission, params: &Params, started: Instant) -> Reply {
+    fn put(
+        &self,
+        submission: Submission,
+        credentials: Option<String>,
+        params: &Params,
+        started: Instant,
+    ) -> Reply {
         let (waiter, result) = if params.has(Flag::Wait) {
             stats::add(Stat::QueuedWaits, 1);
             let (sender, receiver) = bounded(1);
@@ -177,7 +193,7 @@ impl Api {
         } else {
             (None, None)
         };
-        let message = Message::Write(Item { submission, waiter });
+        let message = Message::Write(Item { submission, credentials, waiter });
         match self.queue.messages.send_timeout(message, params.timeout) {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => {
@@ -215,16 +231,27 @@ impl Api {
 
 /// What the thread owns.
 struct Writer {
-    node: Handle,
+    delivery: Delivery,
     settings: QueueSettings,
-    apply_timeout: Duration,
     messages: Receiver<Message>,
     signs: Arc<Signs>,
+}
+
+/// Why a batch is as it is.
+enum End {
+    /// Full, or old enough.
+    Ready,
+    /// This comes next and does not go with it.
+    Other(Item),
+    /// Nothing more will come.
+    Last,
 }
 
 /// Requests that will be one entry.
 #[derive(Default)]
 struct Pending {
+    /// Of all the requests.
+    credentials: Option<String>,
     statements: Vec<Statement>,
     /// The array so far, without its closing bracket; empty before the first statement.
     payload: Vec<u8>,
@@ -234,31 +261,45 @@ struct Pending {
 
 impl Writer {
     fn run(self) {
-        while let Ok(Message::Write(first)) = self.messages.recv() {
-            let mut pending = Pending::default();
+        let mut next = self.receive();
+        while let Some(first) = next {
+            let mut pending =
+                Pending { credentials: first.credentials.clone(), ..Pending::default() };
             pending.add(first);
-            let is_last = self.collect(&mut pending);
+            let end = self.collect(&mut pending);
             self.flush(pending);
-            if is_last {
-                return;
-            }
+            next = match end {
+                End::Ready => self.receive(),
+                End::Other(item) => Some(item),
+                End::Last => None,
+            };
         }
     }
 
-    /// Adds what comes until the batch is full or its time is up; true when nothing more will.
-    fn collect(&self, pending: &mut Pending) -> bool {
+    fn receive(&self) -> Option<Item> {
+        match self.messages.recv() {
+            Ok(Message::Write(item)) => Some(item),
+            Ok(Message::Stop) | Err(_) => None,
+        }
+    }
+
+    /// Adds what comes until the batch is full, its time is up, or something else comes.
+    fn collect(&self, pending: &mut Pending) -> End {
         let deadline = Instant::now() + self.settings.timeout;
         while pending.statements.len() < self.settings.batch_size {
             match self.messages.recv_deadline(deadline) {
+                Ok(Message::Write(item)) if item.credentials != pending.credentials => {
+                    return End::Other(item);
+                }
                 Ok(Message::Write(item)) => pending.add(item),
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return End::Last,
                 Err(RecvTimeoutError::Timeout) => {
                     stats::add(Stat::QueueTimeouts, 1);
-                    return false;
+                    return End::Ready;
                 }
             }
         }
-        false
+        End::Ready
     }
 
     fn flush(&self, mut pending: Pending) {
@@ -271,7 +312,7 @@ impl Writer {
         pending.payload.push(b']');
         let statements = std::mem::take(&mut pending.statements);
         let number = count(&statements);
-        let result = self.write(statements, &pending.payload);
+        let result = self.write(statements, &pending.payload, pending.credentials.as_deref());
         match &result {
             Ok(()) => {
                 stats::add(Stat::QueuedOk, 1);
@@ -284,34 +325,32 @@ impl Writer {
     }
 
     /// Writes a batch, however long it takes; only a stop or an unknown outcome ends the attempts.
-    fn write(&self, mut statements: Vec<Statement>, payload: &[u8]) -> Result<(), String> {
+    fn write(
+        &self,
+        mut statements: Vec<Statement>,
+        payload: &[u8],
+        credentials: Option<&str>,
+    ) -> Result<(), String> {
         let mut attempts_left = ATTEMPTS_WHEN_STOPPING;
         loop {
-            let batch = Batch {
-                statements,
-                transaction: self.settings.transaction,
-                returns_rows: false,
-                qualify_columns: false,
-                instructions_max: 0,
-            };
-            let why = match self.node.execute(batch, payload, self.apply_timeout) {
-                Ok(_) => {
+            let why = match self.delivery.write(statements, payload, credentials) {
+                Ok(()) => {
                     let age = u64::try_from(self.signs.started.elapsed().as_millis());
                     self.signs
                         .last_written
                         .store(age.unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
                     return Ok(());
                 }
-                Err(ProposeError::OutcomeUnknown(why)) => {
+                Err(Undelivered::Unknown(why)) => {
                     stats::add(Stat::QueuedUnknown, 1);
                     return Err(format!("outcome unknown, not repeated: {why}"));
                 }
-                Err(ProposeError::Stopped) => return Err("lost: node has stopped".to_owned()),
-                Err(ProposeError::NotLeader) => {
+                Err(Undelivered::Lost(why)) => return Err(format!("lost: {why}")),
+                Err(Undelivered::NoLeader) => {
                     stats::add(Stat::QueuedNotLeader, 1);
                     "no leader".to_owned()
                 }
-                Err(ProposeError::Refused(why)) => why,
+                Err(Undelivered::Refused(why)) => why,
             };
             stats::add(Stat::QueuedFailed, 1);
             if self.signs.is_stopping.load(Ordering::Relaxed) {
@@ -365,7 +404,7 @@ mod tests {
         let mut pending = Pending::default();
         for body in [" [\"a\"] tail", "[\"\"]", "[[\"b\", [1]], \"c\" ]"] {
             let submission = body::parse_json(body.as_bytes().to_vec()).ok().unwrap();
-            pending.add(Item { submission, waiter: None });
+            pending.add(Item { submission, credentials: None, waiter: None });
         }
         pending.payload.push(b']');
         assert_eq!(pending.payload, b"[\"a\",[\"b\", [1]], \"c\" ]");
