@@ -109,7 +109,7 @@ impl World {
             true => super::random::place(self.random.below(under_way as u64 + 1)),
             false => 0,
         };
-        if kept > 0 && kept < under_way {
+        if kept > 0 {
             self.count("torn writes");
         }
         self.note(|| format!("{id} crashes; {kept} of {under_way} writes are left"));
