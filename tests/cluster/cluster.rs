@@ -369,7 +369,8 @@ impl Cluster {
     /// A write at this node, with a limit to its time; whether it was acknowledged.
     pub(crate) fn try_write(&self, number: usize, sql: &str) -> bool {
         let body = json!([sql]).to_string();
-        let reply = self.node(number).try_request("POST", "/db/execute", body.as_bytes());
+        let target = "/db/execute?timeout=2s";
+        let reply = self.node(number).try_request("POST", target, body.as_bytes());
         reply.is_ok_and(|reply| reply.is_success())
     }
 }
