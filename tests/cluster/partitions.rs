@@ -53,7 +53,7 @@ fn await_writes_at(story: &Story, numbers: &[usize]) {
 #[test]
 fn a_leader_cut_off_tells_nothing_old() {
     let Some(mut story) = Story::begin("cut off", Plan::default()) else { return };
-    for _ in 0..7 {
+    for _ in 0..4 {
         let leader = story.cluster.leader();
         let others = story.cluster.others(leader);
         for &other in &others {
