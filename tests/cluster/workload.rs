@@ -3,7 +3,7 @@
 //! Four kinds: registers (read, written and compared-and-swapped), a set that only grows,
 //! transfers between accounts that keep the sum, and readers at level none. Everything they do is
 //! recorded with its begin and end. A client that gets no answer goes to another node, but for
-//! some readers of registers that ask the same one for ever.
+//! some that ask the same one for ever.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -360,8 +360,12 @@ fn swap(session: &mut Session, key: u64) -> bool {
     }
 }
 
-/// Reads what others write through one node, also while that is cut off and has not noticed.
+/// Reads what others write, and writes, through one node, also while that is cut off and has not
+/// noticed.
 fn stay(session: &mut Session) -> bool {
+    if session.random.below(4) == 0 {
+        return insert(session);
+    }
     let key = session.key();
     read(session, key)
 }
