@@ -58,7 +58,9 @@ const CLEAR: [&str; 4] = [
 
 const SCHEMA: [&str; 4] = [
     "CREATE TABLE register (k INTEGER PRIMARY KEY, v INTEGER)",
-    "CREATE TABLE log (id INTEGER)",
+    // Time and chance are the same on every node, or the digests differ.
+    "CREATE TABLE log (id INTEGER, at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+        r INTEGER DEFAULT (random()))",
     "CREATE TABLE account (id INTEGER PRIMARY KEY, n INTEGER)",
     "CREATE TABLE counter (n INTEGER)",
 ];
@@ -373,7 +375,7 @@ fn stay(session: &mut Session) -> bool {
 /// One more row for the set that only grows.
 fn insert(session: &mut Session) -> bool {
     let id = session.unique();
-    let body = json!([["INSERT INTO log VALUES(?)", id]]);
+    let body = json!([["INSERT INTO log(id) VALUES(?)", id]]);
     let target =
         if session.random.below(10) == 0 { "/db/execute?queue&wait&timeout=2s" } else { EXECUTE };
     match session.write(target, &body) {
