@@ -25,6 +25,15 @@ struct Disturbance {
     loads: AtomicU64,
 }
 
+/// Ends it, also where a test fails.
+struct End<'a>(&'a Disturbance);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Disturbance {
     fn run(&self, addresses: &[std::net::SocketAddr], scratch: &std::path::Path) {
         let path = scratch.join("copy.db");
@@ -86,6 +95,7 @@ fn backups_and_loads_go_on_while_nodes_die() {
     };
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| disturbance.run(&addresses, scratch.path()));
+        let end = End(&disturbance);
         story.pass(2_000);
         for turn in 0..4 {
             let leader = story.cluster.leader();
@@ -95,7 +105,7 @@ fn backups_and_loads_go_on_while_nodes_die() {
             story.spawn(victim);
             story.pass(1_500);
         }
-        disturbance.is_over.store(true, Ordering::Relaxed);
+        drop(end);
         thread.join().expect("no copy is torn");
     });
     let (backups, loads) = (disturbance.backups.into_inner(), disturbance.loads.into_inner());

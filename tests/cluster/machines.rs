@@ -66,7 +66,7 @@ fn all_disks_are_full_and_then_are_not() {
         story.cluster.fill_disk(number);
     }
     // What room files have already goes first; then nothing is acknowledged any more.
-    let is_refused = || !story.cluster.try_write(1, "INSERT INTO log SELECT 0 WHERE 0");
+    let is_refused = || !story.cluster.try_write(1, "INSERT INTO log(id) SELECT 0 WHERE 0");
     let body =
         json!([format!("INSERT INTO counter SELECT 0 WHERE '{}' = ''", "x".repeat(200_000))]);
     eventually("writes are refused", Duration::from_secs(30), || {
