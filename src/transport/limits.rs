@@ -95,11 +95,5 @@ pub(super) const ALTERED_MAX: u32 = 3;
 /// Stack of a peer's thread.
 pub(super) const STACK_BYTES: usize = 512 << 10;
 
-/// The shortest secret: what is shorter is found by trying.
-pub(super) const SECRET_BYTES_MIN: usize = 8;
-
-/// The longest secret; a longer file is a mistake.
-pub(super) const SECRET_BYTES_MAX: u64 = 4096;
-
 /// How long a snapshot that does not get on is kept open: it holds back checkpoints.
 pub(super) const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);

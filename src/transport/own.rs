@@ -3,14 +3,11 @@
 //! A secret is never printed, and compared in a time that says nothing about it.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
-use super::limits::{NAME_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN};
+use super::limits::NAME_BYTES_MAX;
 use crate::os;
 use crate::raft::NodeId;
 
@@ -74,26 +71,6 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// Reads it from a file. Blanks and line ends around it do not count.
-    ///
-    /// # Errors
-    /// The system's, or that it is too short or too long to be one; with the path.
-    pub fn load(path: &Path) -> io::Result<Self> {
-        let at = |error: &io::Error| {
-            io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))
-        };
-        let length = fs::metadata(path).map_err(|error| at(&error))?.len();
-        if length > SECRET_BYTES_MAX {
-            return Err(unfit(path, &format!("longer than {SECRET_BYTES_MAX} bytes")));
-        }
-        let bytes = fs::read(path).map_err(|error| at(&error))?;
-        let secret = bytes.trim_ascii();
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(unfit(path, &format!("shorter than {SECRET_BYTES_MIN} bytes")));
-        }
-        Ok(Self::new(secret))
-    }
-
     /// The secret that is these bytes.
     pub fn new(bytes: &[u8]) -> Self {
         let hash = Sha256::digest(bytes);
@@ -122,21 +99,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn unfit(path: &Path, why: &str) -> io::Error {
-    let text = format!("the secret in {} is {why}: choose another", path.display());
-    io::Error::new(io::ErrorKind::InvalidData, text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_the_same_secret_opens() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        fs::write(&path, "  correct horse battery\n").unwrap();
-        let secret = Secret::load(&path).unwrap();
+        let secret = Secret::new(b"correct horse battery");
         let own = Own::new("a/1".to_owned(), Some(secret.clone()));
         assert!(own.admits(Some(Secret::new(b"correct horse battery").header())));
         assert!(!own.admits(Some(Secret::new(b"correct horse batterz").header())));
@@ -145,16 +114,5 @@ mod tests {
         assert!(!own.admits(Some("")) && !own.admits(None));
         assert!(Own::new("a/1".to_owned(), None).admits(None));
         assert_eq!(format!("{secret:?}"), "Secret");
-    }
-
-    #[test]
-    fn a_file_that_holds_no_secret_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        assert!(Secret::load(&path).unwrap_err().to_string().contains("secret: No such file"));
-        fs::write(&path, "short\n\n\n\n\n\n\n\n\n\n").unwrap();
-        assert!(Secret::load(&path).unwrap_err().to_string().contains("shorter than 8 bytes"));
-        fs::write(&path, vec![b'x'; 5000]).unwrap();
-        assert!(Secret::load(&path).unwrap_err().to_string().contains("longer than 4096 bytes"));
     }
 }
