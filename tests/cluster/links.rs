@@ -18,7 +18,7 @@ use quorlite::os::{lock, spawn};
 use crate::support::Random;
 
 /// Time between two looks at whether something may go on.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks for a socket before it counts as nobody's.
 const LOOKS: u32 = 5;
@@ -168,21 +168,22 @@ impl Shared {
                     let shared = Arc::clone(&self);
                     start(move || shared.connection(stream, peer, node));
                 }
-                Err(_) => std::thread::sleep(LOOK_EVERY),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
     }
 
     /// Carries one connection to `node`.
     fn connection(self: Arc<Self>, near: TcpStream, peer: SocketAddr, node: usize) {
+        let target = lock(&self.state).targets[&node];
+        // First, and cheaply: those that run ask those that do not many times a second.
+        let Ok(far) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else { return };
         let from = near.local_addr().ok().and_then(|own| self.who(peer, own));
-        let target = self.lock().targets[&node];
         // A connection that is over already is nobody's; while rules are in force it stays so.
         let is_nobodys = from.is_none() && !lock(&self.state).rules.is_empty();
         if is_nobodys || self.rule(from, Some(node)).is_refused {
             return;
         }
-        let Ok(far) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else { return };
         let (Ok(near_again), Ok(far_again)) = (near.try_clone(), far.try_clone()) else { return };
         let one_in = self.rule(from, Some(node)).echo_one_in;
         let is_echoed = one_in > 0 && self.below(one_in) == 0;
@@ -203,7 +204,7 @@ impl Shared {
     fn who(&self, peer: SocketAddr, own: SocketAddr) -> Option<usize> {
         // The kernel's list leaves something out now and then while it changes.
         let inode = (0..LOOKS).find_map(|look| {
-            std::thread::sleep(LOOK_EVERY * look.min(1));
+            std::thread::sleep(Duration::from_millis(2) * look.min(1));
             socket_inode(peer, own)
         })?;
         let processes = self.lock().processes.clone();
@@ -295,12 +296,9 @@ fn start(work: impl FnOnce() + Send + 'static) {
 fn socket_inode(here: SocketAddr, there: SocketAddr) -> Option<String> {
     let (here, there) = (listed(here)?, listed(there)?);
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let found = table.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_it = fields.len() > 9 && fields[1] == here && fields[2] == there;
-        is_it.then(|| fields[9].to_owned())
-    });
-    found.filter(|inode| inode != "0")
+    let at = table.find(&format!(" {here} {there} "))?;
+    let line = table[at..].lines().next()?;
+    line.split_whitespace().nth(8).filter(|inode| *inode != "0").map(str::to_owned)
 }
 
 fn listed(address: SocketAddr) -> Option<String> {
