@@ -18,7 +18,7 @@ pub(super) const LARGE_BYTES: u64 = 4 << 20;
 /// Bytes of an answer; all that are expected are far shorter.
 pub(super) const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
-/// Bytes of an answer to a [`super::call`]: the members of a large cluster fit.
+/// Bytes of an answer to a [`super::call()`]: the members of a large cluster fit.
 pub(super) const CALL_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes of a name: node ids with their incarnation, cluster ids. One byte says how many.
