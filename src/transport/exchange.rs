@@ -103,7 +103,7 @@ impl Connection {
             self.memory = frame;
         }
         let answer = answered.map_err(|failure| self.lost(failure))?;
-        match answer.status {
+        let reply = match answer.status {
             204 => {
                 self.succeeded();
                 Ok(Reply::Nothing)
@@ -114,7 +114,13 @@ impl Connection {
                 let text = if answer.is_marked { text } else { "what answers is no node".into() };
                 Err(self.refused(status, &text))
             }
+        };
+        if reply.is_err() {
+            // Whoever is at the other end may be another by now at a new connection: a relay in
+            // between leads elsewhere, or a name does.
+            self.reconnect();
         }
+        reply
     }
 
     /// Asks whether the peer's process is there.
@@ -130,11 +136,15 @@ impl Connection {
         // By place, not by what it says: a client is cut whenever the address changes, and it may
         // have changed twice.
         if !Arc::ptr_eq(&address, &self.address) {
-            self.client = client(&self.shared, &address, self.lane);
             self.address = address;
-            if !self.peer.register(self.lane, self.client.cutter()) {
-                self.client.cutter().cut();
-            }
+            self.reconnect();
+        }
+    }
+
+    fn reconnect(&mut self) {
+        self.client = client(&self.shared, &self.address, self.lane);
+        if !self.peer.register(self.lane, self.client.cutter()) {
+            self.client.cutter().cut();
         }
     }
 

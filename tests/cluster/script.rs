@@ -13,8 +13,14 @@ use crate::support::server::PROGRAM;
 
 fn run(arguments: &[&str]) -> Child {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster");
-    let mut command = Command::new(script);
-    command.args(arguments).env("QUORLITED", PROGRAM).stdin(Stdio::null());
+    // Whoever runs the tests in the background has Ctrl-C ignored by all that they start.
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal=INT")
+        .arg(script)
+        .args(arguments)
+        .env("QUORLITED", PROGRAM)
+        .stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the script can be run")
 }
 
