@@ -11,7 +11,7 @@ use super::fault::{self, Fault, Verdict};
 use super::guard::{Access, Guard, Refusal};
 use super::outcome::{Rows, StatementResult};
 use super::rowid::LargeRowIds;
-use super::script::Splitter;
+use super::splitter::Splitter;
 use super::{compile, raw, scan};
 use crate::command::{Parameters, Statement, Value};
 

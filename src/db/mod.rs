@@ -23,7 +23,7 @@
 //! | `connection`, `raw` | how connections are opened; calls that `rusqlite` does not wrap |
 //! | `clock`, `random`, `rowid`, `work` | what every node must do alike: time, chance, row ids, limits |
 //! | `guard` | what SQL of users may do |
-//! | `lexer`, `scan` | SQL as tokens, and what kind of statements they are |
+//! | `lexer`, `scan`, `splitter` | SQL as tokens, what kind of statements they are, and where they end |
 //! | `mark`, `checkpoint`, `recovery`, `replace` | what the files stand for, moved on, recovered, replaced |
 //! | `header`, `wal` | the two file formats, as bytes |
 //! | `snapshot`, `pages`, `vacuum`, `dump` | a pinned read transaction, and the copies made from it |
@@ -68,6 +68,7 @@ mod rowid;
 pub mod scan;
 mod script;
 pub mod snapshot;
+pub mod splitter;
 pub mod state_machine;
 pub mod upload;
 pub mod vacuum;

@@ -175,7 +175,7 @@ impl Readers {
     pub fn is_read_only(&self, statement: &Statement) -> Result<bool, ReadError> {
         let lent = self.lend()?;
         let reader = lent.reader();
-        for piece in super::script::Splitter::pieces(&statement.sql) {
+        for piece in super::splitter::Splitter::pieces(&statement.sql) {
             let reads = if compile::is_kept(piece) {
                 let compiled = reader.connection.prepare_cached(piece);
                 compiled.is_ok_and(|compiled| reads_only(&compiled, piece))
@@ -242,7 +242,7 @@ impl Readers {
     pub fn syntax_error(&self, sql: &str) -> Result<Option<String>, ReadError> {
         let lent = self.lend()?;
         let reader = lent.reader();
-        let mut pieces = super::script::Splitter::pieces(sql).into_iter();
+        let mut pieces = super::splitter::Splitter::pieces(sql).into_iter();
         let failed = pieces.find_map(|piece| compile::one(&reader.connection, piece).err());
         reader.guard.take_refusal();
         Ok(failed.map(|error| super::fault::message(&error)))
