@@ -40,7 +40,7 @@
 //! | [`node`] | the threads that join `raft`, `storage` and `db` |
 //! | [`api`] | the HTTP API; sees the node only through `node::Handle` |
 //! | [`config`] | the command line, from one table of flags to one checked value |
-//! | [`shell`] | the client; imports nothing of the server |
+//! | [`client`] | the client; imports nothing of the server |
 //!
 //! and the files beside them: [`server`] (builds everything, stops it in order), [`inspect`] (prints a log for people), [`stats`] (counters),
 //! [`duration`] (lengths of time as Go writes them), [`os`] (threads, clocks, randomness).
@@ -59,6 +59,7 @@
 //!   or cut the connection.
 
 pub mod api;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod db;
@@ -69,7 +70,7 @@ pub mod node;
 pub mod os;
 pub mod raft;
 pub mod server;
-pub mod shell;
+
 pub mod stats;
 pub mod storage;
 pub mod transport;

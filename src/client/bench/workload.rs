@@ -3,9 +3,9 @@
 //! All of them use one table, `quorlite_bench`, which exists while they run and is dropped when
 //! they are done. Nothing here opens a connection.
 
-use crate::shell::Failure;
-use crate::shell::http;
-use crate::shell::url::Url;
+use crate::client::Failure;
+use crate::client::http;
+use crate::client::url::Url;
 
 /// Rows in the table that queries read.
 pub(super) const ROWS: u64 = 10_000;

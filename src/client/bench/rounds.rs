@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::sample::{Sample, median};
 use super::server::{Server, describe, has_error};
-use crate::shell::Failure;
-use crate::shell::http::{Broken, Connection};
+use crate::client::Failure;
+use crate::client::http::{Broken, Connection};
 
 /// Rounds a line of the table is the median of.
 pub(super) const ROUNDS: usize = 5;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::sample::{Errors, median};
 use super::server::{Server, describe, has_error};
-use crate::shell::Failure;
-use crate::shell::http::{self, Broken};
+use crate::client::Failure;
+use crate::client::http::{self, Broken};
 
 /// Copies a line of the table is the median of.
 pub(super) const COPIES: usize = 3;

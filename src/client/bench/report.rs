@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::sample::Errors;
 use super::{copies, rounds};
-use crate::shell::{Failure, columns};
+use crate::client::{Failure, columns};
 
 /// One line of the tables.
 pub(super) enum Line {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::workload::{CREATE, DROP, Need, ROWS};
-use crate::shell::Failure;
-use crate::shell::http::{self, Connection};
-use crate::shell::url::Url;
+use crate::client::Failure;
+use crate::client::http::{self, Connection};
+use crate::client::url::Url;
 
 /// Time one statement that prepares the table may take; dropping a large one is slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
