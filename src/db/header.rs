@@ -32,6 +32,14 @@ pub(super) struct Header {
     pub pages: Option<u32>,
     /// How text is stored.
     pub encoding: Encoding,
+    /// Whether it is to be opened with a WAL.
+    pub is_wal: bool,
+    /// `PRAGMA user_version`.
+    pub user_version: i32,
+    /// `PRAGMA application_id`.
+    pub application_id: i32,
+    /// The SQLite that wrote last, as 3051003 for 3.51.3; 0 in a file without any content.
+    pub sqlite_version: u32,
 }
 
 impl Header {
@@ -71,7 +79,15 @@ impl Header {
             other => return wrong(format!("its text encoding is {other}, not 1 to 3")),
         };
         let pages = (word(bytes, 24) == word(bytes, 92)).then(|| word(bytes, 28));
-        Ok(Self { page_bytes, pages: pages.filter(|pages| *pages > 0), encoding })
+        Ok(Self {
+            page_bytes,
+            pages: pages.filter(|pages| *pages > 0),
+            encoding,
+            is_wal: bytes[18] == 2,
+            user_version: word(bytes, 60).cast_signed(),
+            application_id: word(bytes, 68).cast_signed(),
+            sqlite_version: word(bytes, 96),
+        })
     }
 
     /// Bytes the file must have, where the header says.

@@ -24,11 +24,13 @@
 //! | `clock`, `random`, `rowid`, `work` | what every node must do alike: time, chance, row ids, limits |
 //! | `guard` | what SQL of users may do |
 //! | `lexer`, `scan`, `splitter` | SQL as tokens, what kind of statements they are, and where they end |
+//! | `incomplete` | whether SQL lacks its end, by SQLite's own parser |
 //! | `mark`, `checkpoint`, `recovery`, `replace` | what the files stand for, moved on, recovered, replaced |
 //! | `header`, `wal` | the two file formats, as bytes |
 //! | `snapshot`, `pages`, `vacuum`, `dump` | a pinned read transaction, and the copies made from it |
 //! | `compress`, `pipe` | copies on their way out |
 //! | `upload`, `load` | databases on their way in, and what is checked of them |
+//! | `rehearse`, `inventory` | a text run where it can harm nothing; what a file holds |
 //!
 //! # Invariants
 //!
@@ -53,6 +55,8 @@ pub mod fault;
 mod growth;
 mod guard;
 mod header;
+pub mod incomplete;
+pub mod inventory;
 pub mod lexer;
 pub mod load;
 pub mod mark;
@@ -63,6 +67,7 @@ mod random;
 mod raw;
 pub mod readers;
 pub mod recovery;
+pub mod rehearse;
 pub mod replace;
 mod rowid;
 pub mod scan;

@@ -99,7 +99,7 @@ fn is_disallowed<'s>(mut tokens: impl Iterator<Item = Token<'s>>) -> bool {
 }
 
 /// Whether the first statement is a PRAGMA.
-pub(super) fn is_pragma(sql: &str) -> bool {
+pub fn is_pragma(sql: &str) -> bool {
     head(sql).is_some_and(|token| token.is_word("PRAGMA"))
 }
 
@@ -109,13 +109,28 @@ pub(super) fn is_query(sql: &str) -> bool {
 }
 
 /// Whether the first statement, which is not read-only, counts the rows it changes.
-pub(super) fn counts_changes(sql: &str) -> bool {
+pub fn counts_changes(sql: &str) -> bool {
     head(sql).is_some_and(|token| is_one_of(token, COUNTING))
 }
 
 /// The first words and quoted names.
-pub(super) fn words(sql: &str, count: usize) -> Vec<&str> {
+pub fn words(sql: &str, count: usize) -> Vec<&str> {
     solid(sql).filter_map(|token| token.name()).take(count).collect()
+}
+
+/// Where the first statement begins, in bytes; `None` when there is nothing to run.
+pub(super) fn first_word(sql: &str) -> Option<usize> {
+    let mut at = 0;
+    for token in Tokens::of(sql) {
+        if token.is_sign("\0") {
+            return None;
+        }
+        if token.kind != Kind::Blank && !is_end(&token) {
+            return Some(at);
+        }
+        at += token.text.len();
+    }
+    None
 }
 
 /// What the first statement begins with.

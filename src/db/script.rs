@@ -2,7 +2,8 @@
 //!
 //! A dump may be larger than memory, so it is read and run one statement at a time; only a single
 //! statement must fit. All of it counts or none. The text may not touch the transaction around
-//! it: its own BEGIN and COMMIT are passed over.
+//! it: its own BEGIN and COMMIT are passed over, but one that begins and does not commit is a dump
+//! that was cut short, and none of it counts.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -18,10 +19,17 @@ use super::splitter::Statements;
 use super::work::Ended;
 use crate::command::{Stamp, Statement};
 
+/// What is wrong with a text that ends within its own transaction.
+const CUT_SHORT: &str = "the text is cut short: it begins a transaction and does not commit it";
+
 /// What a statement of a script is to the script.
 enum Part {
-    /// BEGIN, COMMIT: there is one transaction around all of it.
-    Bracket,
+    /// BEGIN: there is one transaction around all of it.
+    Begin,
+    /// COMMIT, END.
+    Commit,
+    /// `PRAGMA encoding`: the database keeps its own, and texts are the same in any.
+    Encoding,
     /// `PRAGMA foreign_keys`: obeyed when it comes before everything else.
     ForeignKeys(bool),
     /// Anything else.
@@ -31,8 +39,14 @@ enum Part {
 fn part(sql: &str) -> Part {
     let words = scan::words(sql, 2);
     let word = |n: usize, text: &str| words.get(n).is_some_and(|w| w.eq_ignore_ascii_case(text));
-    if word(0, "BEGIN") || word(0, "COMMIT") || word(0, "END") {
-        return Part::Bracket;
+    if word(0, "BEGIN") {
+        return Part::Begin;
+    }
+    if word(0, "COMMIT") || word(0, "END") {
+        return Part::Commit;
+    }
+    if word(0, "PRAGMA") && word(1, "encoding") {
+        return Part::Encoding;
     }
     if word(0, "PRAGMA") && word(1, "foreign_keys") {
         let value = sql.rsplit(['=', '(']).next().unwrap_or_default();
@@ -83,28 +97,32 @@ impl Applier {
         self.start(stamp, true).map_err(Stop::Fault)?;
         self.limit_growth(stamp).map_err(Stop::Fault)?;
         let mut statements = Statements::new(source);
-        let (mut number, mut begun) = (0_u64, false);
+        let (mut number, mut begun, mut is_open) = (0_u64, false, false);
         let mut last = StatementResult::Written { last_insert_id: 0, rows_affected: 0 };
         while let Some(sql) = next(&mut statements)? {
             number += 1;
             match part(&sql) {
-                Part::Work => {}
-                Part::Bracket => continue,
-                Part::ForeignKeys(on) => {
+                Part::Begin => is_open = true,
+                Part::Commit => is_open = false,
+                Part::Encoding => {}
+                Part::ForeignKeys(on) if !begun => {
+                    let config = DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY;
+                    self.set_config(config, on).map_err(Stop::Fault)?;
+                }
+                Part::ForeignKeys(_) => {}
+                Part::Work => {
                     if !begun {
-                        let config = DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY;
-                        self.set_config(config, on).map_err(Stop::Fault)?;
+                        self.begin().map_err(Stop::Fault)?;
+                        begun = true;
                     }
-                    continue;
+                    if let Some(written) = self.script_statement(sql, number)? {
+                        last = written;
+                    }
                 }
             }
-            if !begun {
-                self.begin().map_err(Stop::Fault)?;
-                begun = true;
-            }
-            if let Some(written) = self.script_statement(sql, number)? {
-                last = written;
-            }
+        }
+        if is_open {
+            return Err(Stop::Failed(CUT_SHORT.to_owned()));
         }
         if begun {
             self.commit().map_err(|error| match fault::classify(&error) {

@@ -11,7 +11,7 @@ use super::scan;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The longest statement of a script in bytes: it is in memory several times while it runs.
-const STATEMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub const STATEMENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Inside what the next byte stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ enum Phase {
 }
 
 /// Finds the ends of statements in a stream of bytes.
-pub(super) struct Splitter {
+pub struct Splitter {
     lexical: Lexical,
     phase: Phase,
     previous: u8,
@@ -44,17 +44,30 @@ pub(super) struct Splitter {
     word: Vec<u8>,
 }
 
+impl Default for Splitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Splitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Splitter")
+    }
+}
+
 /// Longer than any word the splitter looks for.
 const WORD_BYTES_MAX: usize = 12;
 
 impl Splitter {
-    fn new() -> Self {
+    /// Begins between statements.
+    pub fn new() -> Self {
         let (lexical, phase) = (Lexical::Plain, Phase::Blank);
         Self { lexical, phase, previous: b' ', word: Vec::with_capacity(WORD_BYTES_MAX) }
     }
 
     /// The statements of a text, without those that are blank.
-    pub(super) fn pieces(sql: &str) -> Vec<&str> {
+    pub fn pieces(sql: &str) -> Vec<&str> {
         let mut splitter = Self::new();
         let (mut pieces, mut start) = (Vec::new(), 0);
         for (at, byte) in sql.bytes().enumerate() {
@@ -68,8 +81,13 @@ impl Splitter {
         pieces
     }
 
+    /// Whether no statement has begun since the last one ended, and no comment is open.
+    pub fn is_between(&self) -> bool {
+        self.phase == Phase::Blank && self.lexical == Lexical::Plain && self.word.is_empty()
+    }
+
     /// Takes the next byte and tells whether a statement ends with it.
-    fn ends_at(&mut self, byte: u8) -> bool {
+    pub fn ends_at(&mut self, byte: u8) -> bool {
         let previous = std::mem::replace(&mut self.previous, byte);
         match self.lexical {
             Lexical::Quoted(end) if byte == end => self.lexical = Lexical::Plain,
@@ -171,12 +189,22 @@ pub struct Statements<'r> {
     splitter: Splitter,
     chunk: Vec<u8>,
     at: usize,
+    /// Of what has not been given yet; the first line is 1.
+    line_next: u64,
+    /// Of the first word of what was given last.
+    line: u64,
 }
 
 impl<'r> Statements<'r> {
     /// Begins where `source` stands.
     pub fn new(source: &'r mut dyn Read) -> Self {
-        Self { source, splitter: Splitter::new(), chunk: Vec::new(), at: 0 }
+        Self { source, splitter: Splitter::new(), chunk: Vec::new(), at: 0, line_next: 1, line: 1 }
+    }
+
+    /// The line, from 1, of the first word of the statement that came last; where reading it
+    /// failed, the line that was at fault.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     /// The next one that is not blank, with the blanks before it and its semicolon; `None` at the
@@ -184,8 +212,10 @@ impl<'r> Statements<'r> {
     ///
     /// # Errors
     /// Those of the source, and [`io::ErrorKind::InvalidData`] for what is no UTF-8 or too long.
+    #[expect(clippy::should_implement_trait, reason = "an iterator would give its errors again")]
     pub fn next(&mut self) -> io::Result<Option<String>> {
         let mut text = Vec::new();
+        self.line = self.line_next;
         loop {
             if self.at == self.chunk.len() {
                 self.chunk.resize(CHUNK_BYTES, 0);
@@ -193,8 +223,7 @@ impl<'r> Statements<'r> {
                 self.chunk.truncate(length);
                 self.at = 0;
                 if length == 0 {
-                    let text = utf8(text)?;
-                    return Ok((!scan::is_blank(&text)).then_some(text));
+                    return self.statement(text);
                 }
             }
             let rest = &self.chunk[self.at..];
@@ -206,17 +235,30 @@ impl<'r> Statements<'r> {
                 return Err(invalid("a statement of the script is too long"));
             }
             if end.is_some() {
-                let whole = utf8(std::mem::take(&mut text))?;
-                if !scan::is_blank(&whole) {
-                    return Ok(Some(whole));
+                let found = self.statement(std::mem::take(&mut text))?;
+                if found.is_some() {
+                    return Ok(found);
                 }
             }
         }
     }
+
+    /// The statement in a piece that has just been read, unless it is blank.
+    fn statement(&mut self, piece: Vec<u8>) -> io::Result<Option<String>> {
+        let text = String::from_utf8(piece).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            self.line = self.line_next + count_lines(valid);
+            invalid("the script is not UTF-8")
+        })?;
+        let found = scan::first_word(&text);
+        self.line = self.line_next + count_lines(&text.as_bytes()[..found.unwrap_or(text.len())]);
+        self.line_next += count_lines(text.as_bytes());
+        Ok(found.map(|_| text))
+    }
 }
 
-fn utf8(bytes: Vec<u8>) -> io::Result<String> {
-    String::from_utf8(bytes).map_err(|_| invalid("the script is not UTF-8"))
+fn count_lines(text: &[u8]) -> u64 {
+    text.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 fn invalid(message: &str) -> io::Error {
@@ -249,14 +291,16 @@ mod tests {
 
     #[test]
     fn a_stream_is_cut_like_a_text() {
-        let text = "SELECT 1;; SELECT '\u{e4};';\nSELECT 3";
+        let text = "SELECT 1;; SELECT '\u{e4}\n;';\n;\n-- two\nSELECT 3";
         let mut source = text.as_bytes();
         let mut statements = Statements::new(&mut source);
         let mut found = Vec::new();
         while let Some(statement) = statements.next().unwrap() {
-            found.push(statement.trim().to_owned());
+            found.push((statements.line(), statement.trim().to_owned()));
         }
-        assert_eq!(found, ["SELECT 1;", "SELECT '\u{e4};';", "SELECT 3"]);
+        let found: Vec<_> = found.iter().map(|(line, text)| (*line, text.as_str())).collect();
+        let last = "-- two\nSELECT 3";
+        assert_eq!(found, [(1, "SELECT 1;"), (1, "SELECT '\u{e4}\n;';"), (5, last)]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::replace::{JOURNAL_BYTES_AT, WAL_BYTES};
 use crate::os;
 
 /// Bytes by which gzip is recognised (RFC 1952, section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Packed bytes read from the source at a time.
 const READ_BYTES: usize = 128 << 10;
@@ -56,6 +56,7 @@ pub struct Upload<'a> {
     is_packed: bool,
     kind: Kind,
     header: Option<Header>,
+    is_wal: bool,
     head: Cursor<Vec<u8>>,
     handed_on: u64,
     room: Room,
@@ -85,6 +86,7 @@ impl<'a> Upload<'a> {
             is_packed,
             kind: Kind::Script,
             header: None,
+            is_wal: false,
             head: Cursor::new(Vec::new()),
             handed_on: 0,
             room,
@@ -102,6 +104,16 @@ impl<'a> Upload<'a> {
         self.kind
     }
 
+    /// Whether it is a database that is to be opened with a WAL.
+    pub fn is_wal(&self) -> bool {
+        self.is_wal
+    }
+
+    /// Whether it came as gzip.
+    pub fn is_packed(&self) -> bool {
+        self.is_packed
+    }
+
     fn recognise(&mut self, mut head: Vec<u8>) -> Result<(), LoadError> {
         if head.is_empty() {
             self.kind = Kind::Empty;
@@ -113,6 +125,7 @@ impl<'a> Upload<'a> {
             self.kind = Kind::Database;
             self.header = Some(Header::parse(bytes)?);
             let at = JOURNAL_BYTES_AT;
+            self.is_wal = bytes[at..].starts_with(&WAL_BYTES);
             head[at..at + WAL_BYTES.len()].copy_from_slice(&WAL_BYTES);
         }
         self.head = Cursor::new(head);

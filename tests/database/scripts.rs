@@ -12,7 +12,8 @@ fn load(db: &mut Database, mut sql: &[u8]) -> Result<String, Fault> {
     Ok(show(&[outcome]).remove(0))
 }
 
-const DUMP: &str = "PRAGMA foreign_keys=OFF;
+const DUMP: &str = "PRAGMA encoding='UTF-16le';
+PRAGMA foreign_keys=OFF;
 BEGIN TRANSACTION;
 CREATE TABLE child(id INTEGER PRIMARY KEY AUTOINCREMENT, p REFERENCES parent(id), t);
 INSERT INTO child VALUES(1,7,'a;b''c
@@ -61,6 +62,10 @@ fn a_script_that_fails_leaves_nothing() {
         (
             "BEGIN; INSERT INTO t VALUES(2); ATTACH 'x' AS y;",
             "not authorized: ATTACH, DETACH and VACUUM INTO are not available (statement 3)",
+        ),
+        (
+            "BEGIN; INSERT INTO t VALUES(2); COMMIT; BEGIN; INSERT INTO t VALUES(3);",
+            "the text is cut short: it begins a transaction and does not commit it",
         ),
         (
             "INSERT INTO t VALUES(2); VACUUM",

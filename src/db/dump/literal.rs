@@ -22,12 +22,12 @@ pub(super) fn push_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
 }
 
 /// Appends a name in double quotes.
-pub(super) fn push_name(out: &mut Vec<u8>, name: &str) {
+pub fn push_name(out: &mut Vec<u8>, name: &str) {
     push_quoted(out, name.as_bytes(), b'"');
 }
 
 /// A name in double quotes.
-pub(super) fn quote_name(name: &str) -> String {
+pub fn quote_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -72,7 +72,7 @@ fn push_real(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Text in quotes; what a program that reads lines would change goes through `replace` and `char`.
-fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+pub fn push_text(out: &mut Vec<u8>, text: &[u8]) {
     let has_nul = memory_contains(text, 0);
     // The sqlite3 shell drops a carriage return at the end of a line.
     let has_return = memory_contains(text, b'\r');
@@ -123,7 +123,8 @@ fn substitute(text: &[u8], byte: u8, by: &[u8]) -> Vec<u8> {
     result
 }
 
-fn push_blob(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends bytes in hexadecimal.
+pub fn push_blob(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() * 2 + 3);
     out.extend_from_slice(b"X'");
     push_digits(out, bytes);

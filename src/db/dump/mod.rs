@@ -13,7 +13,7 @@
 //! Left out: `sqlite_stat4` (many builds of `sqlite3` lack it; ANALYZE makes it again), the page
 //! size, and the merge settings of FTS3 and FTS4.
 
-mod literal;
+pub mod literal;
 mod module;
 mod plan;
 mod rows;
