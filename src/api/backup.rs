@@ -3,6 +3,9 @@
 //! The copy stands at one index of the log, which the headers name. Its tag changes with its
 //! content, so a client that keeps copies can ask whether there is anything new. A copy that
 //! fails half way cuts the connection: no client can take it for a whole one.
+//!
+//! `noleader` has this node answer, and `freshness` with it bounds how stale the copy may be, as
+//! for a read at level none.
 
 use super::params::{self, Flag, Params};
 use super::remote::{Carried, Task};
@@ -16,11 +19,19 @@ const INDEX_HEADER: &str = "X-QUORLITE-RAFT-INDEX";
 /// That entry's term.
 const TERM_HEADER: &str = "X-QUORLITE-RAFT-TERM";
 
+/// What a node answers that may have missed too much.
+const STALE: &str =
+    "this node's copy may be staler than freshness allows: ask the leader, or allow more";
+
 /// Answers GET with a copy and HEAD with what is known of one.
 pub(super) fn backup(api: &Api, request: &mut Request<'_>, params: &Params) -> Reply {
     let Some(format) = format(params) else { return reply::text(400, "invalid backup format") };
-    if !params.has(Flag::NoLeader)
-        && let Some(answer) = api.elsewhere(request, params, Carried::AsSent(&[]), Task::Transfer)
+    if params.has(Flag::NoLeader) {
+        if params.freshness.is_some_and(|freshness| api.node.is_fresh(freshness).is_err()) {
+            return reply::text(503, STALE);
+        }
+    } else if let Some(answer) =
+        api.elsewhere(request, params, Carried::AsSent(&[]), Task::Transfer)
     {
         return answer;
     }

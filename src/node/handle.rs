@@ -192,6 +192,17 @@ impl Handle {
         }
     }
 
+    /// Whether what this node has is no staler than this; the leader's always is.
+    ///
+    /// # Errors
+    /// [`ReadError::Stale`].
+    pub fn is_fresh(&self, freshness: Freshness) -> Result<(), ReadError> {
+        if self.inner.board.is_leading() {
+            return Ok(());
+        }
+        self.check_freshness(freshness).map(drop)
+    }
+
     /// Whether the leader was heard, and what was applied last was appended, not too long ago.
     fn check_freshness(&self, freshness: Freshness) -> Result<Index, ReadError> {
         let board = &self.inner.board;

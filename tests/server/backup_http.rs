@@ -237,3 +237,27 @@ fn a_server_that_stops_cuts_its_backups_short_of_their_end() {
         assert!(result.is_err(), "{form}: a backup that was cut looked complete");
     }
 }
+
+#[test]
+fn a_follower_refuses_a_copy_that_may_be_staler_than_allowed() {
+    let mut leader = Options::default().flags(&["-node-id", "1"]).start();
+    let join = leader.raft().to_string();
+    let follower = Options::default().flags(&["-node-id", "2", "-join", &join]).start();
+    leader.execute(&["CREATE TABLE a (x)"]);
+    let within = |freshness: &str| follower.get(&format!("/db/backup?noleader{freshness}"));
+    assert_eq!(within("&freshness=30s&freshness_strict").status(), 200);
+    // A leader is never stale, and a forwarded request gets the leader's copy.
+    assert_eq!(leader.get("/db/backup?noleader&freshness=1ns").status(), 200);
+    assert_eq!(follower.get("/db/backup?freshness=1ns").status(), 200);
+    leader.kill9();
+    crate::support::eventually("nobody was heard for long", Duration::from_secs(20), || {
+        let reply = within("&freshness=300ms");
+        let text = "this node's copy may be staler than freshness allows: ask the leader, or \
+                    allow more";
+        (reply.status() == 503).then(|| assert_eq!(reply.text().trim_end(), text))
+    });
+    let head = follower.request("HEAD", "/db/backup?noleader&freshness=300ms", &[], b"");
+    assert_eq!(head.status(), 503);
+    assert_eq!(within("").status(), 200);
+    assert_eq!(within("&freshness=0").status(), 200, "0 is no bound, as for reads");
+}
