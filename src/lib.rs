@@ -40,10 +40,10 @@
 //! | [`node`] | the threads that join `raft`, `storage` and `db` |
 //! | [`api`] | the HTTP API; sees the node only through `node::Handle` |
 //! | [`config`] | the command line, from one table of flags to one checked value |
-//! | [`client`] | the client; imports nothing of the server |
+//! | [`client`] | the client: commands for scripts and the interactive shell |
 //!
 //! and the files beside them: [`server`] (builds everything, stops it in order), [`inspect`] (prints a log for people), [`stats`] (counters),
-//! [`duration`] (lengths of time as Go writes them), [`os`] (threads, clocks, randomness).
+//! [`duration`] (lengths of time as Go writes them), [`size`] (numbers of bytes with units), [`os`] (threads, clocks, randomness).
 //!
 //! # Invariants
 //!
@@ -70,7 +70,7 @@ pub mod node;
 pub mod os;
 pub mod raft;
 pub mod server;
-
+pub mod size;
 pub mod stats;
 pub mod storage;
 pub mod transport;

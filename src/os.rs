@@ -4,8 +4,10 @@
 //! clock?", is here. Nothing here knows what a node or a request is.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -100,6 +102,18 @@ pub fn die(why: &str) -> ! {
 pub fn ask_to_stop() {
     if let Err(error) = signal_hook::low_level::raise(signal_hook::consts::SIGTERM) {
         die(&format!("the process cannot signal itself: {error}"));
+    }
+}
+
+/// Whether this process ignores a signal: `nohup`, and a shell for what it runs in the background,
+/// have it begin so.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    #[expect(unsafe_code, reason = "the only way to ask without changing it (sigaction(2))")]
+    // SAFETY: no new action is given, and the old one is written whole where 0 is returned.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -1,142 +1,130 @@
-//! The client: one command a call, and what they share.
+//! The client: one-shot commands for scripts, and an interactive shell.
 //!
-//! It knows the server only by its HTTP API and imports nothing of it, so that every command
-//! works on any server that speaks that API. Commands and options are tables: parsing and help
-//! are read from them by `arguments`. `lexopt` takes the words apart; a derive-style parser
-//! would add a dozen crates to say what the tables say.
+//! It knows a running server only by its HTTP API, so it works with any server that speaks it.
+//! Of the server's own code it uses what judges files and cuts SQL, so that both sides say the
+//! same about a file.
+//!
+//! Data goes to standard output, everything else to standard error, and the exit status tells a
+//! script what happened.
+//!
+//! | module       | is for                                                              |
+//! |--------------|---------------------------------------------------------------------|
+//! | `arguments`  | the command line                                                    |
+//! | `manual`     | the manual page                                                     |
+//! | `failure`    | the exit statuses, and why a command ended early                    |
+//! | `connection` | where the server is; one request, one answer                        |
+//! | `results`    | answers about SQL                                                   |
+//! | `inspect`    | what a local file is, and whether it is whole                       |
+//! | `terminal`   | colours, progress, remarks                                          |
+//! | `interrupt`  | Ctrl-C, and the files it must not leave behind                      |
+//! | `node`       | status, nodes, ready, leader, remove, stepdown, snapshot            |
+//! | `bench`      | a server's speed                                                    |
 
 mod arguments;
 mod bench;
-mod columns;
-mod http;
-mod url;
+mod connection;
+mod failure;
+mod inspect;
+mod interrupt;
+mod manual;
+mod node;
+mod results;
+mod terminal;
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::process::ExitCode;
 
-use arguments::{Command, Request};
+use clap::Parser as _;
 
-/// All commands, in the order of the help text.
-const COMMANDS: &[Command] = &[bench::COMMAND];
+use arguments::{Arguments, Command};
+use connection::{Client, Settings};
+use failure::Failure;
+use terminal::Terminal;
 
-/// Why a command ended early; each is printed as `quorlite: ...` on stderr.
-#[derive(Debug)]
-enum Failure {
-    /// The command line is wrong: exit code 2, and the caller should read the help.
-    Usage(String),
-    /// The server or this machine would not: exit code 1.
-    Failed(String),
-    /// Whoever read our output has gone: exit code 1, and nothing is said.
-    OutputClosed,
+/// What every command works with.
+struct Session {
+    client: Client,
+    terminal: Terminal,
+    /// Standard output; data only.
+    output: BufWriter<StdoutLock<'static>>,
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Usage(text) | Failure::Failed(text) => f.write_str(text),
-            Failure::OutputClosed => f.write_str("the output was closed"),
+/// Runs the command that the arguments, the program's name first, ask for.
+pub fn run(given: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(given) {
+        Ok(arguments) => arguments,
+        Err(error) if !error.use_stderr() => {
+            return match error.print().and_then(|()| io::stdout().flush()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => end(&error.into()),
+            };
         }
-    }
-}
-
-impl From<io::Error> for Failure {
-    /// Only writing the command's own output yields a bare `io::Error`.
-    fn from(error: io::Error) -> Failure {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::Failed(format!("cannot write the output: {error}")),
+        Err(error) => {
+            let text = connection::without_users(error).to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            return end(&Failure::usage(text));
         }
-    }
-}
-
-/// Runs the command that the arguments (without the program's name) ask for.
-///
-/// Results go to `output`, everything else to `complaints`.
-pub fn run(
-    given: impl IntoIterator<Item = OsString>,
-    output: &mut dyn Write,
-    complaints: &mut dyn Write,
-) -> ExitCode {
-    let Err(failure) = perform(given, output) else { return ExitCode::SUCCESS };
-    let code = match failure {
-        Failure::Usage(_) => ExitCode::from(2),
-        Failure::Failed(_) => ExitCode::FAILURE,
-        Failure::OutputClosed => return ExitCode::FAILURE,
     };
-    // Nobody is left to tell when this fails too.
-    writeln!(complaints, "quorlite: {failure}").ok();
-    code
+    match perform(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => end(&failure),
+    }
 }
 
-fn perform(
-    given: impl IntoIterator<Item = OsString>,
-    output: &mut dyn Write,
-) -> Result<(), Failure> {
-    match arguments::read(COMMANDS, given)? {
-        Request::Help(text) => output.write_all(text.as_bytes())?,
-        Request::Version => writeln!(output, "quorlite {}", env!("CARGO_PKG_VERSION"))?,
-        Request::Run(command, given) => (command.run)(&given, output)?,
+/// Says why a command ended early, and gives the status for it.
+fn end(failure: &Failure) -> ExitCode {
+    if !failure.text.is_empty() {
+        // Nobody is left to tell when this fails too.
+        writeln!(io::stderr(), "quorlite: {failure}").ok();
     }
-    Ok(output.flush()?)
+    failure.status.into()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run_line(line: &str) -> (ExitCode, String, String) {
-        let (mut output, mut complaints) = (Vec::new(), Vec::new());
-        let words = line.split_whitespace().map(OsString::from);
-        let code = run(words, &mut output, &mut complaints);
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (code, text(output), text(complaints))
+fn perform(arguments: Arguments) -> Result<(), Failure> {
+    interrupt::watch().map_err(|error| Failure::local("cannot wait for signals", &error))?;
+    let mut output = BufWriter::new(io::stdout().lock());
+    if let Some(text) = arguments.command.as_ref().map(text_of).transpose()?.flatten() {
+        output.write_all(&text)?;
+        return Ok(output.flush()?);
     }
+    let terminal = Terminal { is_quiet: arguments.quiet };
+    let client = Client::new(Settings::from(&arguments.connection, terminal)?)?;
+    let session = &mut Session { client, terminal, output };
+    match arguments.command {
+        None => Err(Failure::usage("no command given; quorlite --help lists them")),
+        Some(command) => dispatch(command, session),
+    }?;
+    Ok(session.output.flush()?)
+}
 
-    #[test]
-    fn what_is_asked_wrongly_is_said_and_exits_with_2() {
-        for (line, complaint) in [
-            ("", "no command given; quorlite --help lists them"),
-            ("dance", "unknown command dance; quorlite --help lists them"),
-            ("--bad", "unknown option --bad; see quorlite --help"),
-            ("bench", "URL is missing; see quorlite bench --help"),
-            ("bench a b", "unexpected argument b; see quorlite bench --help"),
-            ("bench --bad", "unknown option --bad; see quorlite bench --help"),
-            ("bench --seconds", "--seconds needs a value; see quorlite bench --help"),
-            ("bench --json=1 a", "--json takes no value; see quorlite bench --help"),
-            (
-                "bench a --workload insert,flood",
-                "unknown workload flood; see quorlite bench --help",
-            ),
-            ("bench a --clients 1,x", "--clients: x is not a number from 1 to 4096"),
-            ("bench https://a", "https is not available in this version"),
-        ] {
-            let (code, output, complaints) = run_line(line);
-            assert_eq!(complaints, format!("quorlite: {complaint}\n"), "{line}");
-            assert_eq!((code, output.as_str()), (ExitCode::from(2), ""), "{line}");
-        }
+/// What a command prints that needs no server, and so must not ask for a password.
+fn text_of(command: &Command) -> Result<Option<Vec<u8>>, Failure> {
+    match command {
+        Command::Completions(asked) => Ok(Some(asked.text())),
+        Command::Man => Ok(Some(manual::page()?)),
+        | Command::Status(_)
+        | Command::Nodes(_)
+        | Command::Ready(_)
+        | Command::Leader(_)
+        | Command::Remove(_)
+        | Command::Stepdown(_)
+        | Command::Snapshot(_)
+        | Command::Bench(_) => Ok(None),
     }
+}
 
-    #[test]
-    fn a_server_that_is_not_there_is_said_and_exits_with_1() {
-        // Port 1 is privileged and, by convention, empty.
-        let (code, _, complaints) = run_line("bench http://127.0.0.1:1 --seconds 1");
-        assert_eq!(code, ExitCode::FAILURE, "{complaints}");
-        assert!(
-            complaints.starts_with("quorlite: cannot connect to 127.0.0.1:1: "),
-            "{complaints}"
-        );
-    }
-
-    #[test]
-    fn help_names_every_command_and_option() {
-        let (code, output, _) = run_line("--help");
-        assert_eq!(code, ExitCode::SUCCESS, "asked for");
-        assert!(output.contains("bench URL"), "{output}");
-        let (_, output, _) = run_line("bench -h");
-        for name in ["--clients", "--seconds", "--workload", "--size", "--json", "point-weak"] {
-            assert!(output.contains(name), "{name} in {output}");
-        }
+fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
+    match command {
+        Command::Status(asked) => asked.run(session),
+        Command::Nodes(asked) => asked.run(session),
+        Command::Ready(asked) => asked.run(session),
+        Command::Leader(asked) => asked.run(session),
+        Command::Remove(asked) => asked.run(session),
+        Command::Stepdown(asked) => asked.run(session),
+        Command::Snapshot(asked) => asked.run(session),
+        Command::Bench(asked) => asked.run(session),
+        // Printed already, without a session.
+        Command::Completions(_) | Command::Man => Ok(()),
     }
 }

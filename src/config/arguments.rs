@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use super::flags::{self, Flag, Kind, Standing};
 use super::{Failure, help};
 use crate::duration::Span;
+use crate::size;
 
 /// What a flag was given, or its default.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +100,7 @@ fn parse(flag: &Flag, text: &str) -> Result<Value, Failure> {
         Kind::Switch(_) => parse_switch(text).map(Value::Switch),
         Kind::Whole(_) => text.parse().ok().map(Value::Whole),
         Kind::Count(_) => text.parse().ok().map(Value::Count),
-        Kind::Bytes(_) => parse_bytes(text).map(Value::Count),
+        Kind::Bytes(_) => size::parse(text).map(Value::Count),
         Kind::Span(_) => text.parse().ok().map(Value::Span),
         Kind::Text(_) | Kind::File => Some(Value::Text(text.to_owned())),
     };
@@ -116,16 +117,6 @@ fn parse_switch(text: &str) -> Option<bool> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
     }
-}
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'K' | b'k' => (&text[..text.len() - 1], 10),
-        b'M' | b'm' => (&text[..text.len() - 1], 20),
-        b'G' | b'g' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// A command line that cannot be read: the message, the usage, and exit code 2.
@@ -230,7 +221,7 @@ mod tests {
             ("-fk=yes", "invalid boolean value \"yes\" for -fk: parse error"),
             ("-raft-snap -1", "invalid value \"-1\" for flag -raft-snap: parse error"),
             ("-raft-snap-int 5", "invalid value \"5\" for flag -raft-snap-int: parse error"),
-            ("-backup-wal-max 1T", "invalid value \"1T\" for flag -backup-wal-max: parse error"),
+            ("-backup-wal-max 1P", "invalid value \"1P\" for flag -backup-wal-max: parse error"),
         ] {
             let Err(failure) = read(line) else { panic!("{line} was read") };
             assert_eq!(failure.code, 2, "{line}");

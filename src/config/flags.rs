@@ -16,7 +16,7 @@ pub(super) enum Kind {
     Whole(i64),
     /// A whole number from 0.
     Count(u64),
-    /// A number of bytes; may end in K, M or G (powers of 1024).
+    /// A number of bytes; may end in K, M, G or T (powers of 1024).
     Bytes(u64),
     /// A Go duration.
     Span(&'static str),

@@ -76,6 +76,14 @@ pub fn sync_file(path: &Path) -> io::Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| at(path, &error))
 }
 
+/// Syncs the bytes and the length of a file that is open, and known as `path`.
+///
+/// # Errors
+/// As [`sync_file`].
+pub fn sync_open(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all().map_err(|error| at(path, &error))
+}
+
 /// Syncs the folder that holds `path`.
 ///
 /// # Errors

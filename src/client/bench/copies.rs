@@ -5,13 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::http::{self, Broken};
 use super::sample::{Errors, median};
-use super::server::{Server, describe, has_error};
-use crate::client::Failure;
-use crate::client::http::{self, Broken};
+use super::server::{Server, describe, has_error, refusal};
+use crate::client::failure::{Failure, Status};
+use crate::client::inspect;
 
 /// Copies a line of the table is the median of.
 pub(super) const COPIES: usize = 3;
@@ -71,14 +71,16 @@ pub(super) fn measure_backup(server: &Server, parameters: &str) -> Result<Figure
 
 /// Fetches one backup and loads it, several times.
 pub(super) fn measure_load(server: &Server) -> Result<Figures, Failure> {
-    let mut kept = Kept::make()?;
-    fetch(server, "fmt=binary", &mut kept.file)?.map_err(|refusal| match refusal {
+    let (mut file, _kept) = inspect::make_scratch(&inspect::scratch_folder())?;
+    fetch(server, "fmt=binary", &mut file)?.map_err(|why| match why {
         Refusal::Reply(status, body) => {
-            Failure::Failed(format!("no backup to load: {}", describe(status, &body)))
+            refusal(status, format!("no backup to load: {}", describe(status, &body)))
         }
-        Refusal::Broken(broken) => Failure::Failed(format!("no backup to load: {broken}")),
+        Refusal::Broken(broken) => {
+            Failure::new(Status::Unreachable, format!("no backup to load: {broken}"))
+        }
     })?;
-    repeat(|| send(server, &mut kept.file))
+    repeat(|| send(server, &mut file))
 }
 
 fn repeat(
@@ -151,15 +153,14 @@ fn fetch(
     };
     let copy = attempt();
     match full {
-        Some(error) => Err(Failure::Failed(format!("cannot keep the backup: {error}"))),
+        Some(error) => Err(Failure::local("cannot keep the backup", &error)),
         None => Ok(copy),
     }
 }
 
 /// Sends one file as a load.
 fn send(server: &Server, file: &mut File) -> Result<Result<Copy, Refusal>, Failure> {
-    let unreadable =
-        |error: io::Error| Failure::Failed(format!("cannot read the kept backup: {error}"));
+    let unreadable = |error: io::Error| Failure::local("cannot read the kept backup", &error);
     let bytes = file.metadata().map_err(unreadable)?.len();
     file.rewind().map_err(unreadable)?;
     let mut connection = server.connect(TIMEOUT, BUFFER_BYTES)?;
@@ -186,30 +187,4 @@ fn send(server: &Server, file: &mut File) -> Result<Result<Copy, Refusal>, Failu
         Ok(Copy { bytes, wait: waiting.elapsed(), total: begun.elapsed() })
     };
     Ok(attempt())
-}
-
-/// A file of this process alone, removed when it goes out of use.
-struct Kept {
-    path: PathBuf,
-    file: File,
-}
-
-impl Kept {
-    fn make() -> Result<Kept, Failure> {
-        let path = std::env::temp_dir().join(format!("quorlite-bench-{}.db", std::process::id()));
-        // Never through a link that somebody else put there.
-        match File::options().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Kept { path, file }),
-            Err(error) => {
-                Err(Failure::Failed(format!("cannot create {}: {error}", path.display())))
-            }
-        }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        // What cannot be removed is left to the system's own cleaning.
-        std::fs::remove_file(&self.path).ok();
-    }
 }

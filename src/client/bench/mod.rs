@@ -12,35 +12,29 @@
 //! | sample   | histograms, percentiles, medians                              |
 //! | report   | the tables and the JSON                                       |
 
+mod columns;
 mod copies;
+mod http;
 mod report;
 mod rounds;
 mod sample;
 mod server;
+mod url;
 mod workload;
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use super::Failure;
-use super::arguments::{Choice, Command, Given};
+use super::Session;
+use super::arguments::read_size;
+use crate::client::failure::Failure;
 use report::Line;
 use server::Server;
+use url::Url;
 use workload::{Kind, Need, Workload};
 
-/// The command as the table of commands has it.
-pub(super) const COMMAND: Command = Command {
-    name: "bench",
-    words: &["URL"],
-    summary: "measure a server's speed",
-    options: &[
-        Choice("clients", Some("N,..."), "connections at a time (default 1,16,64,256)"),
-        Choice("seconds", Some("N"), "time to measure for each line (default 5)"),
-        Choice("workload", Some("NAME,..."), "what to measure (default all but load)"),
-        Choice("size", Some("BYTES"), "data to back up and load; K, M, G are known (default 100M)"),
-        Choice("json", None, "print JSON"),
-    ],
-    details: "\
+/// What stands below the options in the help text.
+const DETAILS: &str = "\
 Workloads, each with its kin (--workload point means all four of them):
   insert        one row, synced before it is answered
   bulk          1,000 rows in one transaction
@@ -61,12 +55,34 @@ It runs only when it is named.
 Figures are medians of 5 rounds after a warm-up (of 3 copies for backup and load).
 wait is the time to a backup's first byte, or from a load's last byte to its answer.
 Errors are replies other than 200, replies that hold an error, and broken connections.
-",
-    run,
-};
+It connects by plain HTTP only.
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = DETAILS)]
+pub(super) struct Arguments {
+    /// The server, as `http://user:password@host:port` or less [default: the connection's]
+    url: Option<String>,
+    /// Connections at a time
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,16,64,256",
+        value_parser = clap::value_parser!(u16).range(1..=CLIENTS_MAX))]
+    clients: Vec<u16>,
+    /// Seconds to measure for each line, from 0.1 to 3600
+    #[arg(long, value_name = "N", default_value = "5", value_parser = read_seconds)]
+    seconds: Duration,
+    /// What to measure [default: all but load]
+    #[arg(long, value_name = "NAME,...")]
+    workload: Option<String>,
+    /// Bytes to back up and load; K, M, G and T are known
+    #[arg(long, value_name = "BYTES", default_value = "100M", value_parser = read_size)]
+    size: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Connections beyond this are no measurement of a server any more.
-const CLIENTS_MAX: usize = 4096;
+const CLIENTS_MAX: i64 = 4096;
 
 struct Settings {
     clients: Vec<usize>,
@@ -75,28 +91,50 @@ struct Settings {
     size: u64,
 }
 
-fn run(given: &Given, output: &mut dyn Write) -> Result<(), Failure> {
-    let settings = Settings::from(given)?;
-    let server = Server::find(&given.words[0])?;
-    let mut lines = Vec::new();
-    let measured = measure_all(&server, &settings, &mut lines);
-    show_progress("");
-    // What was measured before a failure is worth showing, and the table must go all the same.
-    let cleaned = server.clean_up();
-    if given.has("json") {
-        let seconds = settings.time.as_secs_f64();
-        report::write_json(output, &server.url.authority, seconds, &lines)?;
-    } else {
-        report::write_tables(output, &lines)?;
-    }
-    measured.and(cleaned)?;
-    match lines.iter().filter(|line| line.is_all_errors()).count() {
-        0 => Ok(()),
-        count => Err(Failure::Failed(format!("nothing succeeded in {count} of the lines"))),
+impl Arguments {
+    pub(super) fn run(&self, session: &mut Session) -> Result<(), Failure> {
+        let settings = Settings {
+            clients: self.clients.iter().copied().map(usize::from).collect(),
+            time: self.seconds,
+            workloads: workload::select(self.workload.as_deref())?,
+            size: self.size,
+        };
+        let url = match &self.url {
+            Some(text) => Url::parse(text)?,
+            None => Url::of(session.client.settings())?,
+        };
+        let server = Server::find(url)?;
+        let mut lines = Vec::new();
+        let progress = Progress(!session.terminal.is_quiet && io::stderr().is_terminal());
+        let measured = measure_all(&server, &settings, &progress, &mut lines);
+        progress.show("");
+        // What was measured before a failure is worth showing, and the table must go all the same.
+        let cleaned = server.clean_up();
+        let output = &mut session.output;
+        if self.json {
+            let seconds = settings.time.as_secs_f64();
+            report::write_json(output, &server.url.authority, seconds, &lines)?;
+        } else {
+            report::write_tables(output, &lines)?;
+        }
+        measured.and(cleaned)?;
+        let failed: Vec<_> = lines.iter().filter_map(Line::failed).collect();
+        match failed.first() {
+            None => Ok(()),
+            Some(first) => {
+                let text = format!("nothing succeeded in {} of the lines", failed.len());
+                Err(Failure::new(*first, text))
+            }
+        }
     }
 }
 
-fn measure_all(server: &Server, settings: &Settings, lines: &mut Vec<Line>) -> Result<(), Failure> {
+fn measure_all(
+    server: &Server,
+    settings: &Settings,
+    progress: &Progress,
+    lines: &mut Vec<Line>,
+) -> Result<(), Failure> {
     let mut ready = None;
     for workload in &settings.workloads {
         let is_copy = matches!(workload.kind, Kind::Backup(_) | Kind::Load);
@@ -104,11 +142,11 @@ fn measure_all(server: &Server, settings: &Settings, lines: &mut Vec<Line>) -> R
         for &clients in clients {
             let need = workload.need();
             if need == Need::Empty || ready != Some(need) {
-                show_progress(&format!("{}: preparing", workload.name));
+                progress.show(&format!("{}: preparing", workload.name));
                 server.prepare(need, settings.size)?;
                 ready = Some(need);
             }
-            show_progress(&format!("{}, {clients} clients", workload.name));
+            progress.show(&format!("{}, {clients} clients", workload.name));
             lines.push(measure(server, settings, workload, clients)?);
         }
     }
@@ -144,72 +182,21 @@ fn measure(
     Ok(Line::Copies { workload: workload_name, figures })
 }
 
-impl Settings {
-    fn from(given: &Given) -> Result<Settings, Failure> {
-        let is_sane = |clients: &usize| (1..=CLIENTS_MAX).contains(clients);
-        let clients =
-            given.list("clients", &format!("a number from 1 to {CLIENTS_MAX}"), is_sane)?;
-        let seconds: f64 = match given.text("seconds") {
-            None => 5.0,
-            Some(text) => {
-                text.parse().ok().filter(|time| (0.1..=3600.0).contains(time)).ok_or_else(|| {
-                    Failure::Usage(format!("--seconds: {text} is not a number from 0.1 to 3600"))
-                })?
-            }
-        };
-        let size = match given.text("size") {
-            None => 100 << 20,
-            Some(text) => parse_size(text).ok_or_else(|| {
-                Failure::Usage(format!("--size: {text} is not a number of bytes"))
-            })?,
-        };
-        Ok(Settings {
-            clients: clients.unwrap_or_else(|| vec![1, 16, 64, 256]),
-            time: Duration::from_secs_f64(seconds),
-            workloads: workload::select(given.text("workload"))?,
-            size,
-        })
-    }
+fn read_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|time| (0.1..=3600.0).contains(time));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "not a number from 0.1 to 3600".to_owned())
 }
 
-/// A number of bytes, which may end in K, M or G (powers of 1024).
-fn parse_size(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'K' | b'k' => (&text[..text.len() - 1], 10),
-        b'M' | b'm' => (&text[..text.len() - 1], 20),
-        b'G' | b'g' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
+/// The progress line, where it is shown: on a terminal whose person wants it.
+struct Progress(bool);
 
-/// Replaces the progress line, on a terminal only; an empty text removes it.
-fn show_progress(text: &str) {
-    let mut stderr = io::stderr().lock();
-    if stderr.is_terminal() {
-        // A line that cannot be shown is no loss.
-        write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush()).ok();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        for (text, expected) in [
-            ("1", Some(1)),
-            ("2K", Some(2048)),
-            ("1g", Some(1 << 30)),
-            ("G", None),
-            ("", None),
-            ("-1", None),
-            ("1T", None),
-            ("99999999999999999999", None),
-            ("99999999999G", None),
-        ] {
-            assert_eq!(parse_size(text), expected, "{text:?}");
+impl Progress {
+    /// Replaces the line; an empty text removes it.
+    fn show(&self, text: &str) {
+        if self.0 {
+            let mut stderr = io::stderr().lock();
+            // A line that cannot be shown is no loss.
+            write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush()).ok();
         }
     }
 }

@@ -4,9 +4,11 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::columns;
 use super::sample::Errors;
+use super::workload::LOAD;
 use super::{copies, rounds};
-use crate::client::{Failure, columns};
+use crate::client::failure::{Failure, Status};
 
 /// One line of the tables.
 pub(super) enum Line {
@@ -36,12 +38,20 @@ impl Line {
         }
     }
 
-    /// Whether not a single request succeeded.
-    pub(super) fn is_all_errors(&self) -> bool {
-        match self {
-            Line::Requests { figures, .. } => figures.total.latencies.count() == 0,
-            Line::Copies { figures, .. } => figures.bytes == 0,
-        }
+    /// What it stands for that not a single request succeeded; `None` if one did.
+    pub(super) fn failed(&self) -> Option<Status> {
+        let (is_failed, is_load) = match self {
+            Line::Requests { figures, .. } => (figures.total.latencies.count() == 0, false),
+            Line::Copies { workload, figures } => (figures.bytes == 0, *workload == LOAD),
+        };
+        let errors = self.errors();
+        is_failed.then_some(match errors.broken {
+            0 => Status::Refused,
+            // One may have replaced everything.
+            _ if is_load => Status::Unknown,
+            broken if broken == errors.count() => Status::Unreachable,
+            _ => Status::Refused,
+        })
     }
 }
 
@@ -165,6 +175,6 @@ load      0.0      0.0    0.000     0       0
 insert, 16 clients: first error: 503 leader not found
 ";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-        assert!(lines.iter().all(Line::is_all_errors), "nothing succeeded");
+        assert!(lines.iter().all(|line| line.failed().is_some()), "nothing succeeded");
     }
 }

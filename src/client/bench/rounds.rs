@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
+use super::http::{Broken, Connection};
 use super::sample::{Sample, median};
 use super::server::{Server, describe, has_error};
-use crate::client::Failure;
-use crate::client::http::{Broken, Connection};
+use crate::client::failure::Failure;
 
 /// Rounds a line of the table is the median of.
 pub(super) const ROUNDS: usize = 5;
@@ -58,7 +58,7 @@ pub(super) struct Figures {
 /// Runs the clients and measures.
 ///
 /// # Errors
-/// `Failure::Failed` when this machine has not enough threads.
+/// [`Failure`] when this machine has not enough threads.
 pub(super) fn measure(plan: &Plan<'_>) -> Result<Figures, Failure> {
     let round = &AtomicUsize::new(0);
     let (samples, lengths) = thread::scope(|scope| {
@@ -83,7 +83,7 @@ pub(super) fn measure(plan: &Plan<'_>) -> Result<Figures, Failure> {
                 sum.add(sample);
             }
         }
-        failure.map_or(Ok((samples, lengths)), |text| Err(Failure::Failed(text)))
+        failure.map_or(Ok((samples, lengths)), |text| Err(Failure::refused(text)))
     })?;
     Ok(figures(&samples[1..=ROUNDS], &lengths))
 }

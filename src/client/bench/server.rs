@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::http::{self, Connection};
+use super::url::Url;
 use super::workload::{CREATE, DROP, Need, ROWS};
-use crate::client::Failure;
-use crate::client::http::{self, Connection};
-use crate::client::url::Url;
+use crate::client::failure::{Failure, Status};
 
 /// Time one statement that prepares the table may take; dropping a large one is slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -34,8 +34,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Finds the server of a URL.
-    pub(super) fn find(url: &str) -> Result<Server, Failure> {
-        let url = Url::parse(url)?;
+    pub(super) fn find(url: Url) -> Result<Server, Failure> {
         let addresses = http::resolve(&url)?;
         Ok(Server { url, addresses })
     }
@@ -43,7 +42,8 @@ impl Server {
     /// Connects, once.
     pub(super) fn connect(&self, timeout: Duration, buffer: usize) -> Result<Connection, Failure> {
         Connection::open(&self.addresses, timeout, buffer).map_err(|error| {
-            Failure::Failed(format!("cannot connect to {}: {error}", self.url.authority))
+            let text = format!("cannot connect to {}: {error}", self.url.authority);
+            Failure::new(Status::Unreachable, text)
         })
     }
 
@@ -83,16 +83,28 @@ impl Server {
     fn post(&self, target: &str, statements: &Value) -> Result<(), Failure> {
         let request = http::request(&self.url, "POST", target, statements.to_string().as_bytes());
         let mut body = Vec::new();
-        let head = self
-            .connect(TIMEOUT, BUFFER_BYTES)?
-            .exchange(&request, &mut body)
-            .map_err(|broken| Failure::Failed(format!("{}: {broken}", self.url.authority)))?;
+        let head = self.connect(TIMEOUT, BUFFER_BYTES)?.exchange(&request, &mut body).map_err(
+            |broken| {
+                let text = format!("{}: {broken}", self.url.authority);
+                Failure::new(Status::Unreachable, text)
+            },
+        )?;
         if head.status != 200 || has_error(&body) {
             let what = describe(head.status, &body);
-            return Err(Failure::Failed(format!("{} answered {what}", self.url.authority)));
+            return Err(refusal(head.status, format!("{} answered {what}", self.url.authority)));
         }
         Ok(())
     }
+}
+
+/// A reply that is no good, under the exit status that its own stands for.
+pub(super) fn refusal(status: u16, text: String) -> Failure {
+    let exit = match status {
+        401 | 403 => Status::Unauthorised,
+        503 => Status::NotReady,
+        _ => Status::Refused,
+    };
+    Failure::new(exit, text)
 }
 
 /// Whether a JSON reply reports a failure; the benchmark's own rows never hold that text.

@@ -3,9 +3,9 @@
 //! All of them use one table, `quorlite_bench`, which exists while they run and is dropped when
 //! they are done. Nothing here opens a connection.
 
-use crate::client::Failure;
-use crate::client::http;
-use crate::client::url::Url;
+use super::http;
+use super::url::Url;
+use crate::client::failure::Failure;
 
 /// Rows in the table that queries read.
 pub(super) const ROWS: u64 = 10_000;
@@ -27,6 +27,9 @@ pub(super) const CREATE: &str = "CREATE TABLE quorlite_bench \
                                  (id INTEGER PRIMARY KEY, name TEXT, amount INTEGER, body TEXT)";
 
 const INSERT: &str = "INSERT INTO quorlite_bench(name, amount) VALUES(?, ?)";
+
+/// The workload that replaces the server's data.
+pub(super) const LOAD: &str = "load";
 
 /// One thing to measure.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ const ALL: &[Workload] = &[
     Workload { name: "backup-sql", kind: Kind::Backup("fmt=sql") },
     Workload { name: "backup-vacuum", kind: Kind::Backup("vacuum") },
     Workload { name: "backup-compress", kind: Kind::Backup("compress") },
-    Workload { name: "load", kind: Kind::Load },
+    Workload { name: LOAD, kind: Kind::Load },
 ];
 
 /// The workloads named in a comma list, in the order of the table: a name stands for itself or
@@ -90,7 +93,7 @@ pub(super) fn select(list: Option<&str>) -> Result<Vec<&'static Workload>, Failu
     for name in &names {
         if !ALL.iter().any(|workload| workload.is_meant_by(name)) {
             let text = format!("unknown workload {name}; see quorlite bench --help");
-            return Err(Failure::Usage(text));
+            return Err(Failure::usage(text));
         }
     }
     let is_meant = |workload: &&Workload| names.iter().any(|name| workload.is_meant_by(name));

@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
-use super::Failure;
+use crate::client::connection::{Scheme, Settings, without_user};
+use crate::client::failure::Failure;
 
 /// The port servers of this API listen on unless told otherwise.
 const PORT: u16 = 4001;
@@ -25,14 +26,14 @@ impl Url {
     /// Reads a URL; nothing is resolved.
     ///
     /// # Errors
-    /// `Failure::Usage`, saying what is wrong with it.
+    /// [`Failure::usage`], saying what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Url, Failure> {
-        let bad = |what: &str| Failure::Usage(format!("{text}: {what}"));
+        let bad = |what: &str| Failure::usage(format!("{}: {what}", without_user(text)));
         let rest = match text.split_once("://") {
             None => text,
             Some(("http", rest)) => rest,
             Some(("https", _)) => {
-                return Err(Failure::Usage("https is not available in this version".to_owned()));
+                return Err(Failure::usage("a benchmark connects by http:// only"));
             }
             Some(_) => return Err(bad("only http:// is known")),
         };
@@ -52,6 +53,24 @@ impl Url {
         let authority =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         Ok(Url { host: host.to_owned(), port, authority, authorization: user.map(basic) })
+    }
+}
+
+impl Url {
+    /// The first node of the connection's settings.
+    ///
+    /// # Errors
+    /// [`Failure::usage`] for settings that a benchmark cannot follow.
+    pub(super) fn of(settings: &Settings) -> Result<Url, Failure> {
+        if settings.scheme != Scheme::Http || settings.prefix != "/" {
+            let text = "a benchmark connects by http:// only, and without a prefix";
+            return Err(Failure::usage(text));
+        }
+        let url = Url::parse(&settings.nodes[0])?;
+        let encode = |(name, password): &(String, String)| {
+            format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+        };
+        Ok(Url { authorization: settings.user.as_ref().map(encode), ..url })
     }
 }
 
@@ -81,6 +100,7 @@ fn basic(user: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::failure::Status;
 
     #[test]
     fn urls_are_taken_apart() {
@@ -103,7 +123,10 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused() {
         for text in ["", "http://", ":4001", "ftp://a", "a:b", "a:70000", "http://a/db", "::1"] {
-            assert!(matches!(Url::parse(text), Err(Failure::Usage(_))), "{text:?}");
+            assert!(
+                Url::parse(text).is_err_and(|failure| failure.status == Status::Usage),
+                "{text:?}"
+            );
         }
     }
 }

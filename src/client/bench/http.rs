@@ -9,8 +9,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use super::Failure;
 use super::url::Url;
+use crate::client::failure::{Failure, Status};
 
 /// Time to reach one address of a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,14 +68,16 @@ enum Body {
 /// Finds the addresses of a server.
 ///
 /// # Errors
-/// `Failure::Failed` when the name is unknown.
+/// [`Status::Unreachable`] when the name is unknown.
 pub(super) fn resolve(url: &Url) -> Result<Vec<SocketAddr>, Failure> {
     let found = (url.host.as_str(), url.port).to_socket_addrs();
     let found: Vec<_> = found
-        .map_err(|error| Failure::Failed(format!("cannot find {}: {error}", url.host)))?
+        .map_err(|error| {
+            Failure::new(Status::Unreachable, format!("cannot find {}: {error}", url.host))
+        })?
         .collect();
     if found.is_empty() {
-        return Err(Failure::Failed(format!("{} has no address", url.host)));
+        return Err(Failure::new(Status::Unreachable, format!("{} has no address", url.host)));
     }
     Ok(found)
 }
