@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::STATUSES;
-use super::{bench, connection, node};
+use super::{bench, connection, node, sql};
 use crate::duration::Span;
 use crate::size;
 
@@ -31,6 +31,18 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Run SQL that reads, and print its rows
+    Query(sql::Query),
+    /// Run SQL that writes, and print what it changed
+    Execute(sql::Execute),
+    /// Run the statements of a file, one after the other
+    Script(sql::Script),
+    /// Print the CREATE statements of all tables, indexes, views and triggers
+    Schema(sql::Schema),
+    /// Print the names of all tables
+    Tables(sql::Tables),
+    /// Insert the rows of a CSV file into a table
+    Import(sql::Import),
     /// Print what the node knows about itself
     Status(node::Status),
     /// Print the nodes of the cluster

@@ -14,9 +14,11 @@
 //! | `failure`    | the exit statuses, and why a command ended early                    |
 //! | `connection` | where the server is; one request, one answer                        |
 //! | `results`    | answers about SQL                                                   |
+//! | `output`     | rows in eight formats                                               |
 //! | `inspect`    | what a local file is, and whether it is whole                       |
 //! | `terminal`   | colours, progress, remarks                                          |
 //! | `interrupt`  | Ctrl-C, and the files it must not leave behind                      |
+//! | `sql`        | query, execute, script, schema, tables, import                      |
 //! | `node`       | status, nodes, ready, leader, remove, stepdown, snapshot            |
 //! | `bench`      | a server's speed                                                    |
 
@@ -28,7 +30,9 @@ mod inspect;
 mod interrupt;
 mod manual;
 mod node;
+mod output;
 mod results;
+mod sql;
 mod terminal;
 
 use std::ffi::OsString;
@@ -103,6 +107,12 @@ fn text_of(command: &Command) -> Result<Option<Vec<u8>>, Failure> {
     match command {
         Command::Completions(asked) => Ok(Some(asked.text())),
         Command::Man => Ok(Some(manual::page()?)),
+        Command::Query(_)
+        | Command::Execute(_)
+        | Command::Script(_)
+        | Command::Schema(_)
+        | Command::Tables(_)
+        | Command::Import(_)
         | Command::Status(_)
         | Command::Nodes(_)
         | Command::Ready(_)
@@ -116,6 +126,12 @@ fn text_of(command: &Command) -> Result<Option<Vec<u8>>, Failure> {
 
 fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
     match command {
+        Command::Query(asked) => asked.run(session),
+        Command::Execute(asked) => asked.run(session),
+        Command::Script(asked) => asked.run(session),
+        Command::Schema(asked) => asked.run(session),
+        Command::Tables(asked) => asked.run(session),
+        Command::Import(asked) => asked.run(session),
         Command::Status(asked) => asked.run(session),
         Command::Nodes(asked) => asked.run(session),
         Command::Ready(asked) => asked.run(session),

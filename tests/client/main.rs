@@ -9,3 +9,5 @@ mod fake;
 mod node;
 mod program;
 mod pseudo;
+mod sql;
+mod transcript;
