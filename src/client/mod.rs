@@ -19,8 +19,10 @@
 //! | `terminal`   | colours, progress, remarks                                          |
 //! | `interrupt`  | Ctrl-C, and the files it must not leave behind                      |
 //! | `sql`        | query, execute, script, schema, tables, import                      |
+//! | `restore`    | restore and boot                                                    |
 //! | `node`       | status, nodes, ready, leader, remove, stepdown, snapshot            |
 //! | `bench`      | a server's speed                                                    |
+//! | `sidecar`    | what is known of a backup, in a file beside it                      |
 
 mod arguments;
 mod bench;
@@ -31,7 +33,9 @@ mod interrupt;
 mod manual;
 mod node;
 mod output;
+mod restore;
 mod results;
+mod sidecar;
 mod sql;
 mod terminal;
 
@@ -113,6 +117,8 @@ fn text_of(command: &Command) -> Result<Option<Vec<u8>>, Failure> {
         | Command::Schema(_)
         | Command::Tables(_)
         | Command::Import(_)
+        | Command::Restore(_)
+        | Command::Boot(_)
         | Command::Status(_)
         | Command::Nodes(_)
         | Command::Ready(_)
@@ -132,6 +138,8 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Schema(asked) => asked.run(session),
         Command::Tables(asked) => asked.run(session),
         Command::Import(asked) => asked.run(session),
+        Command::Restore(asked) => asked.run(session),
+        Command::Boot(asked) => asked.run(session),
         Command::Status(asked) => asked.run(session),
         Command::Nodes(asked) => asked.run(session),
         Command::Ready(asked) => asked.run(session),

@@ -9,5 +9,6 @@ mod fake;
 mod node;
 mod program;
 mod pseudo;
+mod restore;
 mod sql;
 mod transcript;
