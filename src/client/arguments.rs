@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::STATUSES;
-use super::{bench, connection, node, restore, sql};
+use super::{backup, bench, connection, node, restore, sql};
 use crate::duration::Span;
 use crate::size;
 
@@ -43,6 +43,10 @@ pub(super) enum Command {
     Tables(sql::Tables),
     /// Insert the rows of a CSV file into a table
     Import(sql::Import),
+    /// Copy the database into a file, verified, while everything goes on
+    Backup(backup::Backup),
+    /// Write the database as SQL text
+    Dump(backup::Dump),
     /// Replace the database by a SQLite file, or run a dump, all of it or none
     Restore(restore::Restore),
     /// Replace the database of a single node by a SQLite file

@@ -19,12 +19,14 @@
 //! | `terminal`   | colours, progress, remarks                                          |
 //! | `interrupt`  | Ctrl-C, and the files it must not leave behind                      |
 //! | `sql`        | query, execute, script, schema, tables, import                      |
+//! | `backup`     | backup and dump                                                     |
 //! | `restore`    | restore and boot                                                    |
 //! | `node`       | status, nodes, ready, leader, remove, stepdown, snapshot            |
 //! | `bench`      | a server's speed                                                    |
 //! | `sidecar`    | what is known of a backup, in a file beside it                      |
 
 mod arguments;
+mod backup;
 mod bench;
 mod connection;
 mod failure;
@@ -117,6 +119,8 @@ fn text_of(command: &Command) -> Result<Option<Vec<u8>>, Failure> {
         | Command::Schema(_)
         | Command::Tables(_)
         | Command::Import(_)
+        | Command::Backup(_)
+        | Command::Dump(_)
         | Command::Restore(_)
         | Command::Boot(_)
         | Command::Status(_)
@@ -138,6 +142,8 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Schema(asked) => asked.run(session),
         Command::Tables(asked) => asked.run(session),
         Command::Import(asked) => asked.run(session),
+        Command::Backup(asked) => asked.run(session),
+        Command::Dump(asked) => asked.run(session),
         Command::Restore(asked) => asked.run(session),
         Command::Boot(asked) => asked.run(session),
         Command::Status(asked) => asked.run(session),

@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod support;
 
+mod backup;
 mod connection;
 mod fake;
 mod node;
