@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// Say nothing but errors
     #[arg(short, long, global = true, display_order = 900)]
     pub(super) quiet: bool,
+    /// Without a command: no banner, no prompts, and an exit status
+    #[arg(long)]
+    pub(super) batch: bool,
     /// Print the version
     #[arg(short, long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -67,6 +70,8 @@ pub(super) enum Command {
     Snapshot(node::Snapshot),
     /// Measure a server's speed
     Bench(bench::Arguments),
+    /// The interactive shell; the default on a terminal
+    Shell,
     /// Print the completions of a shell
     Completions(Completions),
     /// Print the manual page, for man -l -

@@ -24,6 +24,7 @@
 //! | `node`       | status, nodes, ready, leader, remove, stepdown, snapshot            |
 //! | `bench`      | a server's speed                                                    |
 //! | `sidecar`    | what is known of a backup, in a file beside it                      |
+//! | `shell`      | the prompt                                                          |
 
 mod arguments;
 mod backup;
@@ -37,6 +38,7 @@ mod node;
 mod output;
 mod restore;
 mod results;
+mod shell;
 mod sidecar;
 mod sql;
 mod terminal;
@@ -98,11 +100,14 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         output.write_all(&text)?;
         return Ok(output.flush()?);
     }
+    if arguments.batch && arguments.command.is_some() {
+        return Err(Failure::usage("--batch is for the shell alone: commands never prompt"));
+    }
     let terminal = Terminal { is_quiet: arguments.quiet };
     let client = Client::new(Settings::from(&arguments.connection, terminal)?)?;
     let session = &mut Session { client, terminal, output };
     match arguments.command {
-        None => Err(Failure::usage("no command given; quorlite --help lists them")),
+        None => shell::run_default(arguments.batch, session),
         Some(command) => dispatch(command, session),
     }?;
     Ok(session.output.flush()?)
@@ -130,7 +135,8 @@ fn text_of(command: &Command) -> Result<Option<Vec<u8>>, Failure> {
         | Command::Remove(_)
         | Command::Stepdown(_)
         | Command::Snapshot(_)
-        | Command::Bench(_) => Ok(None),
+        | Command::Bench(_)
+        | Command::Shell => Ok(None),
     }
 }
 
@@ -154,6 +160,7 @@ fn dispatch(command: Command, session: &mut Session) -> Result<(), Failure> {
         Command::Stepdown(asked) => asked.run(session),
         Command::Snapshot(asked) => asked.run(session),
         Command::Bench(asked) => asked.run(session),
+        Command::Shell => shell::run(session),
         // Printed already, without a session.
         Command::Completions(_) | Command::Man => Ok(()),
     }

@@ -11,5 +11,6 @@ mod node;
 mod program;
 mod pseudo;
 mod restore;
+mod shell;
 mod sql;
 mod transcript;
