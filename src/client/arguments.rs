@@ -3,14 +3,10 @@
 //! Parsing, help, completions and the manual are all read from these definitions by `clap`. What
 //! a command's own options mean is said where the command is.
 
-use std::time::Duration;
-
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::STATUSES;
 use super::{backup, bench, connection, node, restore, sql};
-use crate::duration::Span;
-use crate::size;
 
 /// Talks to a quorlited (or rqlited) node.
 #[derive(Debug, Parser)]
@@ -92,20 +88,6 @@ impl Completions {
         clap_complete::generate(self.shell, &mut definition(), "quorlite", &mut text);
         text
     }
-}
-
-/// A length of time as Go writes it: `1m30s`.
-pub(super) fn read_duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text.parse().map_err(|_| "not a duration such as 90s or 1m30s".to_owned())?;
-    if span.nanoseconds < 0 {
-        return Err("a duration is never negative".to_owned());
-    }
-    Ok(span.or_zero())
-}
-
-/// A number of bytes: `500M`.
-pub(super) fn read_size(text: &str) -> Result<u64, String> {
-    size::parse(text).ok_or_else(|| "not a number of bytes such as 4096, 500M or 2G".to_owned())
 }
 
 fn details() -> String {

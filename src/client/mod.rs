@@ -10,6 +10,7 @@
 //! | module       | is for                                                              |
 //! |--------------|---------------------------------------------------------------------|
 //! | `arguments`  | the command line                                                    |
+//! | `values`     | what options of several commands take                               |
 //! | `manual`     | the manual page                                                     |
 //! | `failure`    | the exit statuses, and why a command ended early                    |
 //! | `connection` | where the server is; one request, one answer                        |
@@ -42,6 +43,7 @@ mod shell;
 mod sidecar;
 mod sql;
 mod terminal;
+mod values;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, StdoutLock, Write as _};

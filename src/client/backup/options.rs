@@ -8,8 +8,8 @@ use super::run::{self, FileOrder, Order, Output, Telling};
 use super::source::{Form, Format, Origin};
 use super::target::Place;
 use crate::client::Session;
-use crate::client::arguments::{read_duration, read_size};
 use crate::client::failure::Failure;
+use crate::client::values::{read_duration, read_size};
 
 /// What backup and dump have in common.
 #[derive(Debug, clap::Args)]

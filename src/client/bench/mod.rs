@@ -26,7 +26,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use super::Session;
-use super::arguments::read_size;
+use super::values::read_size;
 use crate::client::failure::Failure;
 use report::Line;
 use server::Server;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::address::{PORT, host_of, node_of};
 use super::{password, sources};
-use crate::client::arguments::read_duration;
 use crate::client::failure::Failure;
 use crate::client::terminal::Terminal;
+use crate::client::values::read_duration;
 
 /// Where a node is unless told otherwise.
 const HOST: &str = "127.0.0.1";

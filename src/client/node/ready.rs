@@ -5,9 +5,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::client::Session;
-use crate::client::arguments::read_duration;
 use crate::client::connection::{Body, Call, Effect, Patience};
 use crate::client::failure::{Failure, Status};
+use crate::client::values::read_duration;
 use crate::duration;
 
 /// Time between two looks.

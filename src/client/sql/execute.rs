@@ -7,11 +7,11 @@ use super::parameters::Parameters;
 use super::printing::{self, Printing};
 use super::query;
 use crate::client::Session;
-use crate::client::arguments::read_duration;
 use crate::client::connection::Effect;
 use crate::client::failure::Failure;
 use crate::client::output::Format;
 use crate::client::results::Done;
+use crate::client::values::read_duration;
 use crate::db::scan;
 
 /// What stands below the options in the help text.

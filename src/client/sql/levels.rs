@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::client::arguments::read_duration;
 use crate::client::failure::Failure;
+use crate::client::values::read_duration;
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Levels {
