@@ -68,6 +68,13 @@ pub(super) fn watch() -> io::Result<()> {
     os::spawn("signals", wait).map(drop)
 }
 
+/// Ends the watch, before the program ends by itself. A signal that is being answered has the last
+/// word: what it took away must not be told as an error of this machine.
+pub(super) fn unwatch() {
+    // Held to the end: the thread either waits for it now, or has it and ends the program.
+    std::mem::forget(os::lock(&UNFINISHED));
+}
+
 fn end() {
     let unfinished = os::lock(&UNFINISHED);
     // A folder comes before the files in it.

@@ -80,7 +80,9 @@ pub fn run(given: impl IntoIterator<Item = OsString>) -> ExitCode {
             return end(&Failure::usage(text));
         }
     };
-    match perform(arguments) {
+    let performed = perform(arguments);
+    interrupt::unwatch();
+    match performed {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => end(&failure),
     }

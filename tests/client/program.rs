@@ -11,6 +11,10 @@ use crate::support::server::Server;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_quorlite");
 
+/// What the program is started by, so that it hears signals also where the tests run in the
+/// background, or under `nohup`, and ignore them.
+pub(crate) const HEARING: [&str; 2] = ["env", "--default-signal=HUP,INT,TERM"];
+
 /// A call that is being put together.
 pub(crate) struct Call {
     command: Command,
@@ -28,7 +32,9 @@ pub(crate) struct Ran {
 /// A command for the program in which nothing of this machine's user shows: no home, no
 /// variables of proxies, of terminals or of other clients.
 pub(crate) fn command(home: &Path) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let [starter, option] = HEARING;
+    let mut command = Command::new(starter);
+    command.args([option, PROGRAM]);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("HOME", home).current_dir(home);
     command

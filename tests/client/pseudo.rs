@@ -128,7 +128,12 @@ fn command(home: &Path, arguments: &[&str]) -> Command {
     for (name, value) in plain.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
-    command.env("TERM", "xterm").arg("--ctty").arg(program::PROGRAM).args(arguments);
+    command
+        .env("TERM", "xterm")
+        .arg("--ctty")
+        .args(program::HEARING)
+        .arg(program::PROGRAM)
+        .args(arguments);
     command
 }
 

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{named, port, run};
 use crate::fake::{Fake, reply};
-use crate::program::{PROGRAM, command};
+use crate::program::{HEARING, PROGRAM, command};
 use crate::support::server::Server;
 
 /// A file that only its owner can read.
@@ -284,7 +284,9 @@ fn passwords_show_nowhere() {
 /// Runs it on a terminal, where this is typed once the password is asked for.
 fn on_a_terminal(home: &Path, line: &str, typed: &str) -> (Option<i32>, String) {
     let mut command = Command::new("script");
-    command.args(["-qec", &format!("{PROGRAM} {line}"), "/dev/null"]).current_dir(home);
+    command
+        .args(["-qec", &format!("{} {PROGRAM} {line}", HEARING.join(" ")), "/dev/null"])
+        .current_dir(home);
     command.env("HOME", home).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("script of util-linux is there");
     let mut stdout = child.stdout.take().expect("it was piped");
